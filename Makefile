@@ -1,0 +1,83 @@
+# The steps of CI, each of which works alone from an activated virtual environment (`make env` fills it).
+
+PYTHON ?= python
+# -P: not from here, where an uncompiled fastsoftmax/ stands, but what is installed.
+PYTEST = $(PYTHON) -P -m pytest -q
+C_FILES = $(shell find fastsoftmax/kernels tests/c -name '*.[ch]')
+
+.PHONY: env build test test-isa lint format types doctest accuracy accuracy-quick ctest ctest-sanitize \
+        neon neon-tools bench annotate clean
+
+env: ## install the package and all that the other steps need
+	$(PYTHON) -m pip install -q '.[test,dev]'
+
+build: ## install the package again after a change; compiles what changed
+	$(PYTHON) -m pip install -q --no-build-isolation --no-deps .
+
+test: ## the test suite
+	$(PYTEST) tests
+
+test-isa: ## the kernels' tests once for each target of this CPU, chosen as a user chooses it
+	@for isa in $$($(PYTHON) -P -c 'from fastsoftmax import _core; print(*_core._isa_available())'); do \
+	    echo "FASTSOFTMAX_ISA=$$isa"; \
+	    FASTSOFTMAX_ISA=$$isa $(PYTEST) tests/test_values.py tests/test_special_values.py || exit 1; \
+	done
+
+lint: ## style of the Python, Cython and C sources
+	ruff check .
+	ruff format --check .
+	cython-lint fastsoftmax
+	clang-format --dry-run -Werror $(C_FILES)
+
+format: ## bring the sources into that style
+	ruff check --fix .
+	ruff format .
+	clang-format -i $(C_FILES)
+
+types: ## mypy, and the stubs beside the compiled modules
+	mypy
+	$(PYTHON) -P -m mypy.stubtest --concise fastsoftmax._core fastsoftmax._threads
+
+doctest: ## the examples in the docstrings of the installed package, in the README and in docs/
+	$(PYTEST) --doctest-modules --doctest-glob='*.md' --pyargs fastsoftmax README.md $(wildcard docs/*.md)
+	$(PYTHON) -P -c 'import doctest, fastsoftmax._core as m; raise SystemExit(doctest.testmod(m).failed)'
+
+accuracy: ## the worst error by case
+	$(PYTHON) tests/accuracy.py
+
+accuracy-quick: ## the same on fewer and shorter rows
+	$(PYTHON) tests/accuracy.py --quick
+
+# $(call kernel-test,folder,environment of setup.py,compiler and flags,emulator): the C test against the very libraries
+# that setup.py builds, with their assertions on.
+define kernel-test
+CFLAGS= $(2) $(PYTHON) setup.py -q build_clib --build-clib build/$(1) --build-temp build/$(1)
+$(3) -std=c11 -O2 -g -Wall -Wextra -Ifastsoftmax/kernels tests/c/test_kernels.c \
+    build/$(1)/libfs_d*.a build/$(1)/libfs_[!d]*.a -lm -o build/$(1)/test_kernels
+$(4) build/$(1)/test_kernels
+endef
+
+ctest: ## the kernels without Python, on every target of this CPU
+	$(call kernel-test,ctest,,$(CC),)
+
+ctest-sanitize: ## the same under the address and undefined-behaviour sanitizers
+	$(call kernel-test,ctest-sanitize,FASTSOFTMAX_SANITIZE=address$(comma)undefined,$(CC) -fsanitize=address$(comma)undefined,)
+
+AARCH64 = CC=aarch64-linux-gnu-gcc AR=aarch64-linux-gnu-ar _PYTHON_HOST_PLATFORM=linux-aarch64
+neon: neon-tools ## the kernels for AArch64, cross-compiled and emulated
+	$(call kernel-test,neon,$(AARCH64),aarch64-linux-gnu-gcc -static,qemu-aarch64)
+
+neon-tools:
+	@command -v aarch64-linux-gnu-gcc qemu-aarch64 >/dev/null || { apt-get -qq update && apt-get -qq install -y \
+	    --no-install-recommends gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user >/dev/null; }
+
+bench: ## beside every library installed here; BENCH holds options of compare.py
+	$(PYTHON) benches/compare.py $(BENCH)
+
+annotate: ## Cython's view of what touches Python objects, in build/annotate-1/cython
+	FASTSOFTMAX_ANNOTATE=1 $(PYTHON) setup.py -q build_ext
+
+clean: ## all that a build leaves behind
+	rm -rf build *.egg-info fastsoftmax/*.so
+
+comma := ,

@@ -1,0 +1,16 @@
+"""Softmax and its family for NumPy arrays: torch.nn.functional's names, exact to 3 ULP, fast."""
+
+from fastsoftmax._config import show_config
+from fastsoftmax._threads import get_num_threads, num_threads, set_num_threads
+from fastsoftmax.functional import log_softmax, logsumexp, softmax, softmin
+
+__all__ = [
+    "get_num_threads",
+    "log_softmax",
+    "logsumexp",
+    "num_threads",
+    "set_num_threads",
+    "show_config",
+    "softmax",
+    "softmin",
+]

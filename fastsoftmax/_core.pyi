@@ -1,0 +1,52 @@
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+
+_Array = np.ndarray[Any, Any]
+_Carry = tuple[float, float, float, float]
+
+def softmax(
+    input: ArrayLike,
+    dim: int | tuple[int, ...] | None = None,
+    _stacklevel: int = 3,
+    dtype: DTypeLike | None = None,
+    *,
+    out: _Array | None = None,
+    where: ArrayLike | None = None,
+) -> _Array: ...
+def log_softmax(
+    input: ArrayLike,
+    dim: int | tuple[int, ...] | None = None,
+    _stacklevel: int = 3,
+    dtype: DTypeLike | None = None,
+    *,
+    out: _Array | None = None,
+    where: ArrayLike | None = None,
+) -> _Array: ...
+def softmin(
+    input: ArrayLike,
+    dim: int | tuple[int, ...] | None = None,
+    _stacklevel: int = 3,
+    dtype: DTypeLike | None = None,
+    *,
+    out: _Array | None = None,
+    where: ArrayLike | None = None,
+) -> _Array: ...
+def logsumexp(
+    input: ArrayLike,
+    dim: int | tuple[int, ...],
+    keepdim: bool = False,
+    *,
+    out: _Array | None = None,
+    where: ArrayLike | None = None,
+) -> _Array: ...
+def _isa() -> str: ...
+def _isa_available() -> tuple[str, ...]: ...
+def _use_isa(name: str) -> str: ...
+def _compiler() -> str: ...
+def _kernel_names() -> dict[str, dict[str, str]]: ...
+def _compute(operation: int, x: _Array, y: _Array) -> None: ...
+def _reduce(operation: int, part: _Array) -> _Carry: ...
+def _merge(operation: int, type: int, first: _Carry, second: _Carry) -> _Carry: ...
+def _finish(operation: int, part: _Array, result: _Array, whole: _Carry) -> None: ...

@@ -1,0 +1,339 @@
+"""From any array to the (outer, dim, inner) views that the loops of `_core` run over.
+
+An array whose dimensions collapse to (outer, dim, inner), in the order of its strides, is worked on
+where it is. Anything else (other strides, byte order, types without a kernel, `where=`) goes
+through one tile of scratch memory, gathered and scattered by NumPy: memory stays bounded whatever
+the size.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from fastsoftmax import _arguments, _core, _reference
+from fastsoftmax._arguments import LOGSUMEXP, NAMES, Array
+
+SOFTMAX, LOG_SOFTMAX, SOFTMIN = range(3)
+
+Box = tuple[slice, ...]
+Carry = tuple[float, float, float, float]
+
+TILE_BYTES = 1 << 19
+PART = 1 << 14  # elements, as in _core
+LEAST_PART = 64  # a part of a row is padded to this many elements
+
+
+def apply(
+    operation: int,
+    input: Any,
+    dim: Any,
+    keepdim: bool,
+    dtype: Any,
+    out: Any,
+    where: Any,
+    stacklevel: int,
+) -> Any:
+    """The general path of every function: check, choose the way, compute."""
+    name = NAMES[operation]
+    x = _arguments.as_array(name, input)
+    # PyTorch counts the caller as 3; its frame is 2 above this one, and dims_of is 1 deeper.
+    dims = _arguments.dims_of(name, dim, x.shape, stacklevel)
+    target = _arguments.result_dtype(name, x.dtype, dtype)
+    if x.ndim == 0:
+        return _zero_dimensional(operation, x, target, out, where)
+    shape = x.shape
+    if operation == LOGSUMEXP:
+        shape = tuple(
+            1 if axis in dims else size
+            for axis, size in enumerate(x.shape)
+            if keepdim or axis not in dims
+        )
+    if out is not None:
+        out = _arguments.check_out(name, out, shape, target)
+    if where is not None:
+        where = _arguments.check_where(name, where, x.shape)
+
+    result = out
+    if out is not None:
+        where_it_is = (out.ctypes.data, out.strides) == (x.ctypes.data, x.strides)
+        if not (where_it_is and out.shape == x.shape) and np.may_share_memory(x, out):
+            x = x.copy()
+        if where is not None and np.may_share_memory(where, out):
+            where = where.copy()
+    if target.kind == "c" or target.char == "g":
+        values = _by_reference(operation, x, dims, keepdim, where, target)
+        if out is None:
+            return values
+        out[...] = values
+        return out
+
+    full = x.shape if operation != LOGSUMEXP else _kept(x.shape, dims)
+    order = _memory_order(x, dims)
+    if result is None:
+        y = np.empty([full[axis] for axis in order], target).transpose(_inverse(order))
+    else:
+        y = result.reshape(full) if operation != LOGSUMEXP or not keepdim else result
+        if operation == LOGSUMEXP and not keepdim:
+            y = np.expand_dims(result, dims)
+    if x.size:
+        direct = (
+            where is None
+            and x.dtype == target
+            and y.dtype == target
+            and target.char in "fd"
+            and _compute_in_place(operation, x, y, dims, order)
+        )
+        if not direct:
+            with np.errstate(all="ignore"):
+                _compute_by_tiles(operation, x, y, dims, order, where)
+    elif y.size:
+        y[...] = -np.inf  # logsumexp over an empty dimension
+    if result is not None:
+        return result
+    if operation == LOGSUMEXP and not keepdim:
+        return y.reshape(shape)
+    return y
+
+
+def _zero_dimensional(operation: int, x: Array, target: np.dtype[Any], out: Any, where: Any) -> Any:
+    """A number is a row of one."""
+    name = NAMES[operation]
+    if where is not None:
+        where = _arguments.check_where(name, where, ()).reshape(1)
+    if out is not None:
+        _arguments.check_out(name, out, (), target)
+    value = apply(operation, x.reshape(1), 0, False, target, None, where, 0)
+    if out is not None:
+        out[()] = value.reshape(())
+        return out
+    return value.reshape(())
+
+
+def _inverse(order: Sequence[int]) -> list[int]:
+    return sorted(range(len(order)), key=order.__getitem__)
+
+
+def _kept(shape: Sequence[int], dims: Sequence[int]) -> tuple[int, ...]:
+    return tuple(1 if axis in dims else size for axis, size in enumerate(shape))
+
+
+def _by_reference(
+    operation: int,
+    x: Array,
+    dims: tuple[int, ...],
+    keepdim: bool,
+    where: Array | None,
+    target: np.dtype[Any],
+) -> Array:
+    x = x.astype(target)
+    function = getattr(_reference, NAMES[operation])
+    options = {"keepdim": keepdim} if operation == LOGSUMEXP else {}
+    values: Array = np.asarray(function(x, dims, where=where, **options))
+    return values.astype(target)
+
+
+def _memory_order(x: Array, dims: Sequence[int]) -> list[int]:
+    """The axes as they lie in memory, outermost first; `dims` side by side, last if need be."""
+    order = sorted(range(x.ndim), key=lambda axis: -abs(x.strides[axis]))
+    places = [place for place, axis in enumerate(order) if axis in dims and x.shape[axis] > 1]
+    between = order[places[0] : places[-1] + 1] if places else []
+    if any(axis not in dims and x.shape[axis] > 1 for axis in between):
+        return [axis for axis in order if axis not in dims] + [a for a in order if a in dims]
+    # axes of size 1 may lie anywhere: put those of dims with dims
+    if not places:
+        return [axis for axis in order if axis not in dims] + [a for a in order if a in dims]
+    middle = [axis for axis in order if axis in dims]
+    before = [axis for axis in order[: places[0]] if axis not in dims]
+    after = [axis for axis in order[places[0] :] if axis not in dims]
+    return before + middle + after
+
+
+def _groups(order: Sequence[int], dims: Sequence[int]) -> tuple[int, int]:
+    """How many axes of `order` are outer, and how many outer or in dims."""
+    outer = next((place for place, axis in enumerate(order) if axis in dims), len(order))
+    return outer, outer + len(dims)
+
+
+def _collapsed(array: Array, first: int, last: int) -> bool:
+    """Whether axes first to last - 1 step through memory like one axis."""
+    sizes = [
+        (array.shape[axis], array.strides[axis])
+        for axis in range(first, last)
+        if array.shape[axis] > 1
+    ]
+    return all(outer[1] == inner[0] * inner[1] for outer, inner in itertools.pairwise(sizes))
+
+
+def _innermost_stride(array: Array, first: int, last: int) -> int:
+    strides = [array.strides[axis] for axis in range(first, last) if array.shape[axis] > 1]
+    return strides[-1] if strides else array.itemsize
+
+
+def _compute_in_place(
+    operation: int, x: Array, y: Array, dims: Sequence[int], order: Sequence[int]
+) -> bool:
+    """Run the kernels on the arrays themselves; False if their layout does not allow it."""
+    if not (x.flags.aligned and y.flags.aligned and x.dtype.isnative and y.dtype.isnative):
+        return False
+    outer, inner = _groups(order, dims)
+    xt, yt = x.transpose(order), y.transpose(order)
+    last = inner if math.prod(xt.shape[inner:]) == 1 else x.ndim
+    first = outer if last == inner else inner
+    for array in (xt, yt):
+        if any(
+            size > 1 and stride % array.itemsize
+            for size, stride in zip(array.shape, array.strides, strict=True)
+        ):
+            return False
+        if not _collapsed(array, outer, inner) or not _collapsed(array, inner, x.ndim):
+            return False
+        if _innermost_stride(array, first, last) != array.itemsize:
+            return False
+    # Leading axes that do not join the others are walked through one by one.
+    walked = 0
+    while not (_collapsed(xt, walked, outer) and _collapsed(yt, walked, outer)):
+        walked += 1
+    if walked and math.prod(xt.shape[walked:]) < 4096:
+        return False
+    for index in np.ndindex(xt.shape[:walked]):
+        views = [
+            array[index].reshape(
+                math.prod(array.shape[walked:outer]),
+                math.prod(array.shape[outer:inner]),
+                math.prod(array.shape[inner:]),
+            )
+            for array in (xt, yt)
+        ]
+        _core._compute(operation, *views)
+    return True
+
+
+def _compute_by_tiles(
+    operation: int,
+    x: Array,
+    y: Array,
+    dims: Sequence[int],
+    order: Sequence[int],
+    where: Array | None,
+) -> None:
+    """Gather a tile into scratch memory, run the kernels on it, scatter it; and the next."""
+    work = np.dtype(np.float64 if y.dtype == np.float64 else np.float32)
+    outer, inner = _groups(order, dims)
+    xt, yt = x.transpose(order), y.transpose(order)
+    wt = None if where is None else where.transpose(order)
+    room = TILE_BYTES // work.itemsize
+    n = math.prod(xt.shape[outer:inner])
+    absent = np.inf if operation == SOFTMIN else -np.inf
+    fill = {SOFTMAX: 0, SOFTMIN: 0, LOG_SOFTMAX: -np.inf}.get(operation)
+    tile = np.empty(max(room, LEAST_PART), work)
+    if n > room:
+        for box in _boxes(xt.shape, outer, inner, 1):
+            parts = xt[box], yt[box], None if wt is None else wt[box]
+            _long_row_by_parts(operation, *parts, tile, absent, fill)
+        return
+    for box in _boxes(xt.shape, outer, inner, room // n):
+        part = xt[box]
+        gathered = _gather(tile, part, None if wt is None else wt[box], absent, y.dtype)
+        shape = (
+            math.prod(part.shape[:outer]),
+            n,
+            math.prod(part.shape[inner:]),
+        )
+        source = gathered.reshape(shape)
+        if operation == LOGSUMEXP:
+            result = np.empty((shape[0], 1, shape[2]), work)
+        else:
+            result = source
+        _core._compute(operation, source, result)
+        values = result.reshape(yt[box].shape)
+        np.copyto(yt[box], values, casting="unsafe")
+        if wt is not None and fill is not None:
+            np.copyto(yt[box], fill, where=~wt[box])
+
+
+def _gather(
+    tile: Array, part: Array, where: Array | None, absent: float, target: np.dtype[Any]
+) -> Array:
+    """The part in the first elements of the tile, cast to the target type on the way."""
+    gathered = tile[: part.size].reshape(part.shape)
+    if part.dtype != target and target != tile.dtype:
+        part = part.astype(target)  # dtype= casts first, and may round or overflow
+    np.copyto(gathered, part, casting="unsafe")
+    if where is not None:
+        np.copyto(gathered, absent, where=~where)
+    return gathered
+
+
+def _boxes(shape: Sequence[int], first: int, last: int, room: int) -> Iterator[Box]:
+    """Boxes of at most `room` elements over the axes outside [first, last), last axes first.
+
+    The axes inside are taken whole.
+    """
+    steps = [0] * len(shape)
+    for axis in reversed(range(len(shape))):
+        if first <= axis < last:
+            steps[axis] = max(shape[axis], 1)
+            continue
+        steps[axis] = max(1, min(shape[axis], room))
+        room //= steps[axis]
+    ranges = [range(0, size, step) for size, step in zip(shape, steps, strict=True)]
+    for starts in itertools.product(*ranges):
+        yield tuple(slice(start, start + step) for start, step in zip(starts, steps, strict=True))
+
+
+def _parts(shape: Sequence[int]) -> Iterator[Box]:
+    """Where a long row is cut: as `_core` does where it lies along one axis, for the same bits."""
+    long = [axis for axis, size in enumerate(shape) if size > 1]
+    if len(long) > 1:
+        yield from _boxes(shape, 0, 0, PART)
+        return
+    size = shape[long[0]]
+    for part in range(size // PART):
+        end = (part + 1) * PART if part < size // PART - 1 else size
+        yield tuple(
+            slice(part * PART, end) if axis == long[0] else slice(None)
+            for axis in range(len(shape))
+        )
+
+
+def _long_row_by_parts(
+    operation: int,
+    x: Array,
+    y: Array,
+    where: Array | None,
+    tile: Array,
+    absent: float,
+    fill: float | None,
+) -> None:
+    """One row that is longer than the tile: each part to its carry, then each part finished."""
+    boxes = list(_parts(x.shape))
+    kind = int(tile.dtype == np.float64)
+    whole: Carry | None = None
+
+    def gathered(box: Box) -> tuple[Array, int]:
+        part = x[box]
+        _gather(tile, part, None if where is None else where[box], absent, y.dtype)
+        padded = max(part.size, LEAST_PART)
+        tile[part.size : padded] = absent
+        return tile[:padded], part.size
+
+    for box in boxes:
+        carry = _core._reduce(operation, gathered(box)[0])
+        whole = carry if whole is None else _core._merge(operation, kind, whole, carry)
+    assert whole is not None
+    if operation == LOGSUMEXP:
+        result = np.empty(1, tile.dtype)
+        _core._finish(operation, tile[:LEAST_PART], result, whole)
+        np.copyto(y, result.reshape(y.shape), casting="unsafe")
+        return
+    for box in boxes:
+        part, size = gathered(box)
+        _core._finish(operation, part, part, whole)
+        np.copyto(y[box], part[:size].reshape(y[box].shape), casting="unsafe")
+        if where is not None and fill is not None:
+            np.copyto(y[box], fill, where=~where[box])

@@ -1,0 +1,47 @@
+/* The one body of every target. A target includes its vector header, then this, then names its table.
+ *
+ * Reading order: exp.h (one element), sum.h and log.h and finish.h (one row), rows.h, columns.h, short_rows.h,
+ * long_rows.h (the layouts), entries.h (the doors). S(name) is name_f32 for the element type as stored, T(name) the
+ * same for the type it is computed in. */
+#include "../kernels.h"
+
+#include <math.h>
+
+#include "fpenv.h"
+
+#include "element.h"
+
+#include "exp.h"
+
+#include "sum.h"
+
+#include "log.h"
+
+#include "finish.h"
+
+#define S(name) name##_f32
+#define T(name) name##_f32
+#include "algorithms.h"
+#undef S
+#undef T
+
+#define S(name) name##_f64
+#define T(name) name##_f64
+#include "algorithms.h"
+#undef S
+#undef T
+
+#define KERNELS(NAME, TYPE)                                                                                          \
+    {fs_##NAME##_rows_##TYPE, fs_##NAME##_columns_##TYPE, fs_##NAME##_reduce_##TYPE, fs_merge_##TYPE,                \
+     fs_##NAME##_finish_##TYPE}
+#define KERNELS_OF(NAME) {[FS_F32] = KERNELS(NAME, f32), [FS_F64] = KERNELS(NAME, f64)}
+
+#define DEFINE_TABLE(TABLE)                                                                                          \
+    extern const fs_table TABLE;                                                                                     \
+    const fs_table TABLE = {ISA_NAME,                                                                                \
+                            {                                                                                        \
+                                [FS_SOFTMAX] = KERNELS_OF(softmax),                                                  \
+                                [FS_LOG_SOFTMAX] = KERNELS_OF(log_softmax),                                          \
+                                [FS_SOFTMIN] = KERNELS_OF(softmin),                                                  \
+                                [FS_LOGSUMEXP] = KERNELS_OF(logsumexp),                                              \
+                            }};

@@ -1,0 +1,181 @@
+/* A row (or column) a lane: short rows, brought here by transposes, and strips of columns, where memory is this way
+ * round already. The vectors of a strip are packed in scratch memory, element j of W columns in one vector, so that
+ * no stride between the elements of a column can make them fight for one cache set; only columns too long for that
+ * are read from where they are, three times.
+ *
+ * Included once for each element type S, computed in T; see body.h. */
+
+/* What finishes an element: softmax: e * (a + b); log_softmax: (x - a) - b. */
+typedef struct {
+    T(v) a, b;
+} S(ending);
+
+static ALWAYS_INLINE T(v) S(end)(T(v) value, S(ending) ending, fs_operation op) {
+    if (op == FS_LOG_SOFTMAX) return T(sub)(T(sub)(value, ending.a), ending.b);
+    return T(scale)(value, (T(factor)){ending.a, ending.b});
+}
+
+/* One vector of columns: element j at packed + j * step, or at x + j * step where packed is NULL; there only the
+ * first `count` columns exist. */
+typedef struct {
+    T(elem) *packed;
+    const S(elem) *x;
+    ptrdiff_t step, count;
+} S(column);
+
+/* The first `count` of W elements; the others are 0. */
+static ALWAYS_INLINE T(v) S(load_some)(const S(elem) *p, ptrdiff_t count, int negate) {
+    if (count >= T(LANES)) return S(load_signed)(p, negate);
+    S(elem) some[T(LANES)] = {0};
+    for (ptrdiff_t i = 0; i < count; i++) some[i] = p[i];
+    return S(load_signed)(some, negate);
+}
+
+static ALWAYS_INLINE void S(store_some)(S(elem) *p, T(v) value, ptrdiff_t count) {
+    if (count >= T(LANES)) {
+        S(store)(p, value);
+        return;
+    }
+    S(elem) some[T(LANES)];
+    S(store)(some, value);
+    for (ptrdiff_t i = 0; i < count; i++) p[i] = some[i];
+}
+
+static ALWAYS_INLINE T(v) S(column_at)(const S(column) *column, ptrdiff_t j, int negate) {
+    if (column->packed) return T(load)(column->packed + j * column->step);
+    return S(load_some)(column->x + j * column->step, column->count, negate);
+}
+
+/* Sum of exp(x) * 2**-N; packed columns are replaced by their exponentials. */
+static ALWAYS_INLINE void S(column_exp_some)(const S(column) *column, ptrdiff_t j, int vectors,
+                                             const T(reference) *ref, int negate, T(run) *run) {
+    T(v) v[TOGETHER];
+    for (int k = 0; k < vectors; k++) v[k] = S(column_at)(column, j + k, negate);
+    T(exp)(v, vectors, ref);
+    for (int k = 0; k < vectors; k++) {
+        if (column->packed) T(store)(column->packed + (j + k) * column->step, v[k]);
+        T(run_add)(run, v[k]);
+    }
+}
+
+static ALWAYS_INLINE T(sum) S(column_exp)(const S(column) *column, ptrdiff_t n, T(v) top, int negate) {
+    const T(reference) ref = T(make_reference)(top);
+    T(sum) sum = T(sum_zero)();
+    ptrdiff_t j = 0;
+    while (j < n) {
+        const ptrdiff_t end = n - j < FOLD ? n : j + FOLD;
+        T(run) run = T(run_start)();
+        for (; j + TOGETHER <= end; j += TOGETHER) S(column_exp_some)(column, j, TOGETHER, &ref, negate, &run);
+        for (; j < end; j++) S(column_exp_some)(column, j, 1, &ref, negate, &run);
+        T(sum_fold)(&sum, run);
+    }
+    return sum;
+}
+
+/* The sum below the maximum, and how many others equal it. */
+static ALWAYS_INLINE void S(column_rest_some)(const S(column) *column, ptrdiff_t j, int vectors, T(v) top,
+                                              const T(reference) *ref, int negate, T(sum) *sum, T(v) *tops) {
+    T(v) v[TOGETHER];
+    for (int k = 0; k < vectors; k++) v[k] = S(column_at)(column, j + k, negate);
+    S(split)(v, vectors, top, ref, tops);
+    for (int k = 0; k < vectors; k++) T(sum_add)(sum, v[k]);
+}
+
+static ALWAYS_INLINE T(rest) S(column_rest)(const S(column) *column, ptrdiff_t n, T(v) top, int negate) {
+    const T(reference) ref = T(make_reference)(top);
+    T(rest) rest = {.sum = T(sum_zero)()};
+    T(v) tops = T(set1)(-1);
+    ptrdiff_t j = 0;
+    for (; j + TOGETHER <= n; j += TOGETHER)
+        S(column_rest_some)(column, j, TOGETHER, top, &ref, negate, &rest.sum, &tops);
+    for (; j < n; j++) S(column_rest_some)(column, j, 1, top, &ref, negate, &rest.sum, &tops);
+    T(others)(&rest, tops);
+    return rest;
+}
+
+/* The ending of a vector of columns (for FS_LOGSUMEXP, the results themselves in .a). */
+static ALWAYS_INLINE S(ending) S(column_ending)(const S(column) *column, ptrdiff_t n, T(v) top, fs_operation op) {
+    const int negate = op == FS_SOFTMIN && !column->packed; /* packing negates */
+    if (op == FS_SOFTMAX || op == FS_SOFTMIN) {
+        T(sum) sum = S(column_exp)(column, n, top, negate);
+        T(factor) factor = T(reciprocal)(&sum);
+        return (S(ending)){factor.hi, factor.lo};
+    }
+    T(rest) rest = S(column_rest)(column, n, top, negate);
+    if (op == FS_LOG_SOFTMAX) return (S(ending)){top, T(log_tail)(top, &rest)};
+    return (S(ending)){T(logsumexp)(top, &rest), T(set1)(0)};
+}
+
+/* Columns too long for scratch memory, one vector of them after the other. */
+static ALWAYS_INLINE void S(long_columns)(const S(elem) *x, S(elem) *y, ptrdiff_t columns, ptrdiff_t n,
+                                          ptrdiff_t x_stride, ptrdiff_t y_stride, fs_operation op) {
+    const int negate = op == FS_SOFTMIN;
+    for (ptrdiff_t first = 0; first < columns; first += T(LANES)) {
+        const S(column) column = {NULL, x + first, x_stride, columns - first};
+        T(v) top = S(column_at)(&column, 0, negate);
+        for (ptrdiff_t j = 1; j < n; j++) top = T(max)(S(column_at)(&column, j, negate), top);
+        S(ending) ending = S(column_ending)(&column, n, top, op);
+        if (op == FS_LOGSUMEXP) {
+            S(put_logsumexp)(y + first, 1, ending.a, top, column.count, column.x, n, 1, x_stride);
+            continue;
+        }
+        const T(reference) ref = T(make_reference)(top);
+        for (ptrdiff_t j = 0; j < n; j++) {
+            T(v) value = S(column_at)(&column, j, negate);
+            if (op != FS_LOG_SOFTMAX) T(exp)(&value, 1, &ref);
+            S(store_some)(y + first + j * y_stride, S(end)(value, ending, op), column.count);
+        }
+    }
+}
+
+/* As many columns as fit: `vectors` vectors of them, packed side by side. */
+static ALWAYS_INLINE void S(strip)(const S(elem) *x, S(elem) *y, ptrdiff_t columns, ptrdiff_t n, ptrdiff_t x_stride,
+                                   ptrdiff_t y_stride, T(elem) *scratch, fs_operation op) {
+    enum { W = T(LANES) };
+    const ptrdiff_t vectors = (columns + W - 1) / W;
+    const ptrdiff_t step = vectors * W;
+    T(elem) *tops = scratch;
+    T(elem) *packed = scratch + step;
+    for (ptrdiff_t i = 0; i < step; i += W) {
+        T(v) value = S(load_some)(x + i, columns - i, op == FS_SOFTMIN);
+        T(store)(packed + i, value);
+        T(store)(tops + i, value);
+    }
+    for (ptrdiff_t j = 1; j < n; j++) {
+        for (ptrdiff_t i = 0; i < step; i += W) {
+            T(v) value = S(load_some)(x + j * x_stride + i, columns - i, op == FS_SOFTMIN);
+            T(store)(packed + j * step + i, value);
+            T(store)(tops + i, T(max)(value, T(load)(tops + i)));
+        }
+    }
+    T(elem) *ending_b = packed + n * step;
+    for (ptrdiff_t i = 0; i < step; i += W) {
+        const S(column) column = {packed + i, NULL, step, W};
+        T(v) top = T(load)(tops + i);
+        S(ending) ending = S(column_ending)(&column, n, top, op);
+        if (op == FS_LOGSUMEXP) S(put_logsumexp)(y + i, 1, ending.a, top, columns - i, x + i, n, 1, x_stride);
+        T(store)(tops + i, ending.a);
+        T(store)(ending_b + i, ending.b);
+    }
+    if (op == FS_LOGSUMEXP) return;
+    for (ptrdiff_t j = 0; j < n; j++) {
+        for (ptrdiff_t i = 0; i < step; i += W) {
+            const S(ending) ending = {T(load)(tops + i), T(load)(ending_b + i)};
+            T(v) value = T(load)(packed + j * step + i);
+            S(store_some)(y + j * y_stride + i, S(end)(value, ending, op), columns - i);
+        }
+    }
+}
+
+/* Types: S, computed in T. Max error, range, aliasing: as for rows; last bits may differ from theirs. */
+static ALWAYS_INLINE void S(columns)(const S(elem) *x, S(elem) *y, ptrdiff_t columns, ptrdiff_t n, ptrdiff_t x_stride,
+                                     ptrdiff_t y_stride, T(elem) *scratch, fs_operation op) {
+    const ptrdiff_t fit = FS_SCRATCH / ((n + 2) * (ptrdiff_t)sizeof(T(elem))) / T(LANES) *T(LANES);
+    if (fit == 0) {
+        S(long_columns)(x, y, columns, n, x_stride, y_stride, op);
+        return;
+    }
+    for (ptrdiff_t first = 0; first < columns; first += fit)
+        S(strip)(x + first, y + first, columns - first < fit ? columns - first : fit, n, x_stride, y_stride, scratch,
+                 op);
+}

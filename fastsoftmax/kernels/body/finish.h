@@ -1,0 +1,82 @@
+/* From (maximum, rest) to the constants that finish a row's elements; one row to a lane.
+ * softmax: exp * factor. log_softmax: (x - top) - tail. logsumexp: top + tail. */
+#ifndef FS_FINISH_H
+#define FS_FINISH_H
+
+/* A reciprocal in two parts: x * (hi + lo) as fma(x, hi, x * lo) rounds once. */
+typedef struct {
+    v_f32 hi, lo;
+} factor_f32;
+
+typedef struct {
+    v_f64 hi, lo;
+} factor_f64;
+
+static ALWAYS_INLINE factor_f32 reciprocal_f32(const sum_f32 *sum) {
+    v_f64 low = div_f64(set1_f64(1), sum->hi[0]);
+    v_f64 high = div_f64(set1_f64(1), sum->hi[1]);
+    factor_f32 factor;
+    factor.hi = narrow_f32(low, high);
+    factor.lo = narrow_f32(sub_f64(low, widen_low_f32(factor.hi)), sub_f64(high, widen_high_f32(factor.hi)));
+    return factor;
+}
+
+static ALWAYS_INLINE factor_f64 reciprocal_f64(const sum_f64 *sum) {
+    v_f64 one = set1_f64(1);
+    v_f64 total = add_f64(sum->hi[0], sum->lo[0]);
+    v_f64 total_low = sub_f64(sum->lo[0], sub_f64(total, sum->hi[0]));
+    factor_f64 factor;
+    factor.hi = div_f64(one, total);
+    v_f64 remainder = fma_once_f64(neg_f64(factor.hi), total, one);
+    factor.lo = mul_f64(factor.hi, sub_f64(remainder, mul_f64(factor.hi, total_low)));
+    return factor;
+}
+
+static ALWAYS_INLINE v_f32 scale_f32(v_f32 e, factor_f32 factor) {
+    return fma_f32(e, factor.hi, mul_f32(e, factor.lo));
+}
+
+static ALWAYS_INLINE v_f64 scale_f64(v_f64 e, factor_f64 factor) {
+    return fma_once_f64(e, factor.hi, mul_f64(e, factor.lo));
+}
+
+/* The tail log(1 + others + sum / exp(top)) in float64, the low and the high half of the lanes. */
+static ALWAYS_INLINE void log_tail_wide_f32(v_f32 top, const rest_f32 *rest, v_f64 tail[2]) {
+    reference_f32 ref = make_reference_f32(top);
+    v_f32 start = sub_f32(top, ref.shift);
+    v_f64 none = set1_f64(0);
+    tail[0] =
+        log_beyond_top_f64(widen_low_f32(start), widen_low_f32(ref.n_top), rest->others[0], rest->sum.hi[0], none).hi;
+    tail[1] =
+        log_beyond_top_f64(widen_high_f32(start), widen_high_f32(ref.n_top), rest->others[1], rest->sum.hi[1], none)
+            .hi;
+}
+
+static ALWAYS_INLINE pair_f64 log_tail_wide_f64(v_f64 top, const rest_f64 *rest) {
+    reference_f64 ref = make_reference_f64(top);
+    return log_beyond_top_f64(sub_f64(top, ref.shift), ref.n_top, rest->others[0], rest->sum.hi[0], rest->sum.lo[0]);
+}
+
+/* The tail, rounded to the element type. */
+static ALWAYS_INLINE v_f32 log_tail_f32(v_f32 top, const rest_f32 *rest) {
+    v_f64 tail[2];
+    log_tail_wide_f32(top, rest, tail);
+    return narrow_f32(tail[0], tail[1]);
+}
+
+static ALWAYS_INLINE v_f64 log_tail_f64(v_f64 top, const rest_f64 *rest) { return log_tail_wide_f64(top, rest).hi; }
+
+/* top + tail, rounded once. */
+static ALWAYS_INLINE v_f32 logsumexp_f32(v_f32 top, const rest_f32 *rest) {
+    v_f64 tail[2];
+    log_tail_wide_f32(top, rest, tail);
+    return narrow_f32(add_f64(widen_low_f32(top), tail[0]), add_f64(widen_high_f32(top), tail[1]));
+}
+
+static ALWAYS_INLINE v_f64 logsumexp_f64(v_f64 top, const rest_f64 *rest) {
+    pair_f64 tail = log_tail_wide_f64(top, rest);
+    pair_f64 result = two_sum_f64(top, tail.hi);
+    return add_f64(result.hi, add_f64(result.lo, tail.lo));
+}
+
+#endif

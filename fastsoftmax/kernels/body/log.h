@@ -1,0 +1,71 @@
+/* log(1 + rest / exp(top)), the part of logsumexp beyond the maximum, in float64 lanes with a low part.
+ *
+ * Once a row (not once an element), so it is taken carefully enough for float64 rows, and float32 rows use the
+ * same. All terms are positive: nothing cancels, and a row whose maximum is far ahead keeps the digits of its
+ * tiny logarithm. */
+#ifndef FS_LOG_H
+#define FS_LOG_H
+
+/* exp(top - shift) * 2**-N = 2**BIAS * e**r, where r = (top - shift) - n_top ln 2.
+ * Max error of hi + lo: 2**-57 relative. */
+static ALWAYS_INLINE pair_f64 exp_of_top_f64(v_f64 top_less_shift, v_f64 n_top) {
+    v_f64 first = fma_f64(n_top, set1_f64(-LN2_TOP), top_less_shift); /* exact */
+    v_f64 r = fma_f64(n_top, set1_f64(-LN2_REST), first);
+    v_f64 r_low = fma_f64(n_top, set1_f64(-LN2_REST), sub_f64(first, r));
+    v_f64 one = set1_f64(1), q;
+    exp_series_f64(&q, &r, 1);
+    v_f64 hi = add_f64(one, r);
+    v_f64 lo = sub_f64(r, sub_f64(hi, one));
+    lo = add_f64(lo, fma_f64(mul_f64(r, r), q, r_low));
+    v_f64 scale = set1_f64((double)(1ull << BIAS));
+    pair_f64 exp_top;
+    exp_top.hi = mul_f64(add_f64(hi, lo), scale);
+    exp_top.lo = mul_f64(sub_f64(lo, sub_f64(add_f64(hi, lo), hi)), scale);
+    return exp_top;
+}
+
+/* log(1 + a + a_low) for a >= 0. Max error of hi + lo: 2**-56 relative, on top of what a + a_low carries.
+ * With 1 + a = 2**k (1 + g), |g| <= sqrt(2) - 1, g = 2**-k a + (2**-k - 1) has one rounding and, for k = 0, none:
+ * a tiny a needs no correction for the rounding of 1 + a. Then log(1 + g) = g - (h - s (h + R(s*s))) with h = g*g/2
+ * and s = g / (2 + g) (the form of Ng's fdlibm log1p). */
+static ALWAYS_INLINE pair_f64 log1p_f64(v_f64 a, v_f64 a_low) {
+    v_f64 one = set1_f64(1);
+    v_f64 whole = add_f64(one, a);
+    v_f64 k = exponent_f64(mul_f64(whole, set1_f64(0x1.6a09e667f3bcdp+0)));
+    v_f64 scale = power_of_two_f64(sub_f64(set1_f64(0x1.8p52 + 1023), k)); /* 2**-k */
+    v_f64 g = fma_f64(scale, a, sub_f64(scale, one));
+
+    v_f64 s = div_f64(g, add_f64(set1_f64(2), g));
+    v_f64 z = mul_f64(s, s);
+    v_f64 p = set1_f64(0x1.2e42192d333dbp-3);
+    p = fma_f64(p, z, set1_f64(0x1.39b579f7a910ep-3));
+    p = fma_f64(p, z, set1_f64(0x1.746576c8bb881p-3));
+    p = fma_f64(p, z, set1_f64(0x1.c71c55f17443ap-3));
+    p = fma_f64(p, z, set1_f64(0x1.2492493cfbfc7p-2));
+    p = fma_f64(p, z, set1_f64(0x1.9999999985b1bp-2));
+    p = fma_f64(p, z, set1_f64(0x1.5555555555580p-1));
+    v_f64 h = mul_f64(set1_f64(0.5), mul_f64(g, g));
+    v_f64 below_g = sub_f64(h, mul_f64(s, fma_f64(p, z, h)));
+
+    v_f64 k_ln2 = mul_f64(k, set1_f64(LN2_TOP)); /* exact, and 0 or larger than |g| */
+    v_f64 hi = add_f64(k_ln2, g);
+    v_f64 lo = add_f64(sub_f64(k_ln2, hi), g);
+    lo = add_f64(lo, fma_f64(k, set1_f64(LN2_REST), sub_f64(div_f64(a_low, whole), below_g)));
+    pair_f64 log;
+    log.hi = add_f64(hi, lo);
+    log.lo = sub_f64(lo, sub_f64(log.hi, hi));
+    return log;
+}
+
+/* log(1 + others + sum / exp(top)), all relative to the reference (shift, n_top). */
+static ALWAYS_INLINE pair_f64 log_beyond_top_f64(v_f64 top_less_shift, v_f64 n_top, v_f64 others, v_f64 sum,
+                                                 v_f64 sum_low) {
+    pair_f64 exp_top = exp_of_top_f64(top_less_shift, n_top);
+    v_f64 ratio = div_f64(sum, exp_top.hi);
+    v_f64 remainder = fma_once_f64(neg_f64(ratio), exp_top.hi, sum);
+    remainder = add_f64(remainder, sub_f64(sum_low, mul_f64(ratio, exp_top.lo)));
+    pair_f64 rest = two_sum_f64(others, ratio);
+    return log1p_f64(rest.hi, add_f64(rest.lo, div_f64(remainder, exp_top.hi)));
+}
+
+#endif

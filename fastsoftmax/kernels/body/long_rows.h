@@ -1,0 +1,119 @@
+/* Parts of a row too long for one thread's cache: each part to its carry, the carries into one, each part finished.
+ * The exponentials are taken twice, which costs less than writing and reading them back through memory.
+ *
+ * Included once for each element type S, computed in T; see body.h. */
+
+static ALWAYS_INLINE double S(first_element)(T(v) v) {
+    T(elem) lane[T(LANES)];
+    T(store)(lane, v);
+    return lane[0];
+}
+
+static ALWAYS_INLINE double S(first_lane)(v_f64 v) {
+    double lane[LANES_f64];
+    store_f64(lane, v);
+    return lane[0];
+}
+
+static ALWAYS_INLINE void S(reduce_part)(const S(elem) *x, ptrdiff_t n, fs_carry *carry, fs_operation op) {
+    const int negate = op == FS_SOFTMIN;
+    S(references) group;
+    S(group_tops)(x, 1, n, 0, negate, &group);
+    const T(elem) top = group.top[0];
+    T(rest) rest = {.others = {set1_f64(-1)}};
+    if (op == FS_SOFTMAX || op == FS_SOFTMIN)
+        rest.sum = S(group_exp)(x, NULL, 1, n, 0, 0, NULL, negate, &group);
+    else
+        rest = S(group_rest)(x, 1, n, 0, &group);
+    carry->top = top;
+    carry->others = S(first_lane)(rest.others[0]);
+    carry->sum = S(first_lane)(rest.sum.hi[0]);
+    carry->sum_low = T(sum_low)(&rest.sum);
+    if (S(is_infinite)(top)) {
+        /* The sum is NaN for certain and tells nothing: look. A part that is all -inf adds nothing to its row. */
+        const T(elem) nan_or_top = S(infinite_logsumexp)(x, n, 1, top);
+        if (top < 0) carry->sum = carry->sum_low = 0;
+        if (top < 0) carry->others = -1;
+        if (nan_or_top != nan_or_top) carry->others = nan_or_top;
+    } else if (carry->sum != carry->sum) {
+        carry->others = carry->sum;
+    }
+    if (carry->others != carry->others) carry->sum = carry->others;
+}
+
+/* x * 2**n, rounded once at most */
+static ALWAYS_INLINE double S(times_power_of_two)(double x, double n) {
+    const double half = n < -2000 ? -1000 : n / 2 - (n / 2 - (double)(int)(n / 2));
+    const double other = (n < -2000 ? -2000 : n) - half;
+    const v_f64 rounder = set1_f64(0x1.8p52 + 1023);
+    return x * S(first_lane)(power_of_two_f64(add_f64(rounder, set1_f64(half)))) *
+           S(first_lane)(power_of_two_f64(add_f64(rounder, set1_f64(other))));
+}
+
+/* What is relative to the base of one carry, relative to the base of another: base = shift + n_top ln 2, so the
+ * factor is a power of two where no maximum is so large that it was subtracted, and exp(distance) else. */
+typedef struct {
+    double mantissa, exponent;
+} S(rebase);
+
+static ALWAYS_INLINE S(rebase) S(make_rebase)(const T(reference) *from, const T(reference) *to) {
+    const double from_shift = S(first_element)(from->shift), to_shift = S(first_element)(to->shift);
+    const double n = S(first_element)(from->n_top) - S(first_element)(to->n_top);
+    const double distance = (from_shift - to_shift) + n * LN2_TOP; /* exact where it is not huge */
+    if (from_shift == 0 && to_shift == 0) return (S(rebase)){1, n};
+    if (!(distance > -1600)) return (S(rebase)){0, 0};
+    const double k = (distance * LOG2_E + 0x1.8p52) - 0x1.8p52;
+    const double r = ((distance - k * LN2_TOP) - k * LN2_REST) + n * LN2_REST;
+    v_f64 q, r_v = set1_f64(r);
+    exp_series_f64(&q, &r_v, 1);
+    return (S(rebase)){1 + (r + r * r * S(first_lane)(q)), k};
+}
+
+static ALWAYS_INLINE void S(carry_add)(fs_carry *carry, double value, double value_low) {
+    const pair_f64 sum = two_sum_f64(set1_f64(carry->sum), set1_f64(value));
+    carry->sum = S(first_lane)(sum.hi);
+    carry->sum_low += S(first_lane)(sum.lo) + value_low;
+}
+
+static ALWAYS_INLINE void S(merge_parts)(fs_carry *into, const fs_carry *from) {
+    fs_carry less = *from;
+    if (less.top > into->top) {
+        less = *into;
+        *into = *from;
+    }
+    if (less.others != less.others) {
+        into->sum = into->others = less.others;
+        return;
+    }
+    if (less.top < 0 && S(is_infinite)((T(elem))less.top)) return;
+    const T(reference) to = T(make_reference)(T(set1)((T(elem))into->top));
+    const T(reference) base = T(make_reference)(T(set1)((T(elem))less.top));
+    const S(rebase) rebase = S(make_rebase)(&base, &to);
+    S(carry_add)(into, S(times_power_of_two)(less.sum * rebase.mantissa, rebase.exponent),
+                 S(times_power_of_two)(less.sum_low * rebase.mantissa, rebase.exponent));
+    if (less.top == into->top) {
+        into->others += 1 + less.others;
+    } else if (less.others >= 0) {
+        /* the maxima of the lesser part join the rest */
+        const double start = S(first_element)(T(sub)(T(set1)((T(elem))less.top), base.shift));
+        const pair_f64 exp_top = exp_of_top_f64(set1_f64(start), set1_f64(S(first_element)(base.n_top)));
+        const double count = (1 + less.others) * rebase.mantissa;
+        S(carry_add)(into, S(times_power_of_two)(S(first_lane)(exp_top.hi) * count, rebase.exponent),
+                     S(times_power_of_two)(S(first_lane)(exp_top.lo) * count, rebase.exponent));
+    }
+}
+
+static ALWAYS_INLINE void S(finish_part)(const S(elem) *x, S(elem) *y, ptrdiff_t n, const fs_carry *carry,
+                                         fs_operation op) {
+    const T(v) top = T(set1)((T(elem))carry->top);
+    const T(rest) rest = T(rest_of_carry)(carry);
+    if (op == FS_LOGSUMEXP) {
+        T(elem) result = S(first_element)(T(logsumexp)(top, &rest));
+        if (S(is_infinite)((T(elem))carry->top)) result = (T(elem))(carry->others + carry->top);
+        S(store_one)(y, result);
+    } else if (op == FS_LOG_SOFTMAX) {
+        S(row_log)(x, y, n, top, T(log_tail)(top, &rest));
+    } else {
+        S(row_exp_scale)(x, y, n, T(make_reference)(top), T(reciprocal)(&rest.sum), op == FS_SOFTMIN);
+    }
+}

@@ -1,0 +1,318 @@
+/* Whole rows of at least FS_SHORT_ROW elements: maximum; exponentials, stored and summed; scale. A few rows pass
+ * each stage together, few enough to stay in the first cache, so that the constants of all of them are finished in
+ * one go, a row a lane.
+ *
+ * The last, partial vector of a row is loaded (and stored) as the full vector that ends with the row. It is loaded
+ * before anything is stored, and the elements it shares with its neighbour get the same values twice, so that y
+ * may be x. Its shared lanes are left out of sums.
+ *
+ * Included once for each element type S, computed in T; see body.h. */
+
+/* Lanes >= first. */
+static ALWAYS_INLINE T(m) S(lanes_from)(ptrdiff_t first) {
+    static const T(elem) lane[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    return T(ge)(T(load)(lane), T(set1)((T(elem))first));
+}
+
+static ALWAYS_INLINE T(v) S(load_signed)(const S(elem) *p, int negate) {
+    T(v) x = S(load)(p);
+    return negate ? T(neg)(x) : x;
+}
+
+/* The maxima of a row, a lane each. Beside a NaN any maximum will do: the row's sum is NaN. */
+static ALWAYS_INLINE T(v) S(row_tops)(const S(elem) *x, ptrdiff_t n, int negate) {
+    enum { W = T(LANES) };
+    T(v) top0 = S(load_signed)(x + n - W, negate), top1 = top0, top2 = top0, top3 = top0;
+    ptrdiff_t i = 0;
+    for (; i + 4 * W <= n; i += 4 * W) {
+        top0 = T(max)(S(load_signed)(x + i, negate), top0);
+        top1 = T(max)(S(load_signed)(x + i + W, negate), top1);
+        top2 = T(max)(S(load_signed)(x + i + 2 * W, negate), top2);
+        top3 = T(max)(S(load_signed)(x + i + 3 * W, negate), top3);
+    }
+    for (; i + W <= n; i += W) top0 = T(max)(S(load_signed)(x + i, negate), top0);
+    return T(max)(T(max)(top0, top1), T(max)(top2, top3));
+}
+
+/* LANES rows of LANES elements: their maxima, and their sums, a row a lane. */
+static ALWAYS_INLINE T(v) S(max_across)(T(elem) rows[T(LANES)][T(LANES)]) {
+    T(v) top = T(set1)(-(T(elem))INFINITY);
+    for (int i = 0; i < T(LANES); i += T(BLOCK)) {
+        T(v) block[T(BLOCK)];
+        T(load_transposed)(rows[0] + i, T(LANES), block);
+        for (int k = 0; k < T(BLOCK); k++) top = T(max)(block[k], top);
+    }
+    return top;
+}
+
+static ALWAYS_INLINE T(v) S(count_across)(T(elem) rows[T(LANES)][T(LANES)]) {
+    T(v) count = T(set1)(0);
+    for (int i = 0; i < T(LANES); i += T(BLOCK)) {
+        T(v) block[T(BLOCK)];
+        T(load_transposed)(rows[0] + i, T(LANES), block);
+        for (int k = 0; k < T(BLOCK); k++) count = T(add)(count, block[k]);
+    }
+    return count;
+}
+
+/* The reference of each row of a group, to be spread over a vector again. */
+typedef struct {
+    T(elem) top[T(LANES)], shift[T(LANES)], floor[T(LANES)], rounder[T(LANES)];
+} S(references);
+
+static ALWAYS_INLINE T(reference) S(reference_of)(const S(references) *group, ptrdiff_t row) {
+    T(reference) ref;
+    ref.shift = T(set1)(group->shift[row]);
+    ref.floor = T(set1)(group->floor[row]);
+    ref.rounder = T(set1)(group->rounder[row]);
+    ref.n_top = T(set1)(0); /* only the ends of a row need it */
+    return ref;
+}
+
+/* A few vectors of exponentials from x. */
+static ALWAYS_INLINE void S(exp_at)(const S(elem) *x, T(v) *e, int vectors, const T(reference) *ref, int negate) {
+    for (int k = 0; k < vectors; k++) e[k] = S(load_signed)(x + k * T(LANES), negate);
+    T(exp)(e, vectors, ref);
+}
+
+/* The sum of exp(x) * 2**-N, and these in e unless it is NULL. */
+static ALWAYS_INLINE T(sum) S(row_exp)(const S(elem) *x, T(elem) *e, ptrdiff_t n, T(reference) ref, int negate) {
+    enum { W = T(LANES), STEP = W * TOGETHER };
+    T(v) last = S(load_signed)(x + n - W, negate);
+    T(sum) sum = T(sum_zero)();
+    T(v) v[TOGETHER];
+    for (ptrdiff_t i = 0; i < n;) {
+        const ptrdiff_t end = n - i < FOLD * W ? n : i + FOLD * W;
+        T(run) run = T(run_start)();
+        for (; i + STEP <= end; i += STEP) {
+            S(exp_at)(x + i, v, TOGETHER, &ref, negate);
+            for (int k = 0; k < TOGETHER; k++) {
+                if (e) T(store)(e + i + k * W, v[k]);
+                T(run_add)(&run, v[k]);
+            }
+        }
+        for (; i + W <= end; i += W) {
+            S(exp_at)(x + i, v, 1, &ref, negate);
+            if (e) T(store)(e + i, v[0]);
+            T(run_add)(&run, v[0]);
+        }
+        if (i < end) {
+            T(exp)(&last, 1, &ref);
+            if (e) T(store)(e + n - W, last);
+            T(run_add)(&run, T(keep)(S(lanes_from)(i - (n - W)), last));
+            i = end;
+        }
+        T(sum_fold)(&sum, run);
+    }
+    return sum;
+}
+
+/* Splits a few vectors: v becomes their exponentials below the maximum, and *tops counts the maxima. */
+static ALWAYS_INLINE void S(split)(T(v) *v, int vectors, T(v) top, const T(reference) *ref, T(v) *tops) {
+    T(m) is_top[TOGETHER];
+    for (int k = 0; k < vectors; k++) is_top[k] = T(eq)(v[k], top);
+    for (int k = 0; k < vectors; k++) *tops = T(add)(*tops, T(keep)(is_top[k], T(set1)(1)));
+    T(exp)(v, vectors, ref);
+    for (int k = 0; k < vectors; k++) v[k] = T(drop)(is_top[k], v[k]);
+}
+
+/* The sum below the maximum; the number of maxima, a lane each, in *tops. */
+static ALWAYS_INLINE T(sum) S(row_rest)(const S(elem) *x, ptrdiff_t n, T(elem) top, T(reference) ref, T(v) *tops) {
+    enum { W = T(LANES), STEP = W * TOGETHER };
+    const T(v) top_v = T(set1)(top);
+    T(sum) sum = T(sum_zero)();
+    T(v) v[TOGETHER], tops_v = T(set1)(0);
+    ptrdiff_t i = 0;
+    for (; i + STEP <= n; i += STEP) {
+        for (int k = 0; k < TOGETHER; k++) v[k] = S(load)(x + i + k * W);
+        S(split)(v, TOGETHER, top_v, &ref, &tops_v);
+        for (int k = 0; k < TOGETHER; k++) T(sum_add)(&sum, v[k]);
+    }
+    for (; i + W <= n; i += W) {
+        v[0] = S(load)(x + i);
+        S(split)(v, 1, top_v, &ref, &tops_v);
+        T(sum_add)(&sum, v[0]);
+    }
+    if (i < n) {
+        const T(m) fresh = S(lanes_from)(i - (n - W));
+        T(v) last_tops = T(set1)(0);
+        v[0] = S(load)(x + n - W);
+        S(split)(v, 1, top_v, &ref, &last_tops);
+        T(sum_add)(&sum, T(keep)(fresh, v[0]));
+        tops_v = T(add)(tops_v, T(keep)(fresh, last_tops));
+    }
+    *tops = tops_v;
+    return sum;
+}
+
+/* y = e * factor */
+static ALWAYS_INLINE void S(row_scale)(const T(elem) *e, S(elem) *y, ptrdiff_t n, T(factor) factor) {
+    enum { W = T(LANES) };
+    const T(v) last = T(load)(e + n - W);
+    ptrdiff_t i = 0;
+    for (; i + W <= n; i += W) S(store)(y + i, T(scale)(T(load)(e + i), factor));
+    if (i < n) S(store)(y + n - W, T(scale)(last, factor));
+}
+
+/* y = exp(x) * 2**-N * factor, for rows whose exponentials were not kept */
+static ALWAYS_INLINE void S(row_exp_scale)(const S(elem) *x, S(elem) *y, ptrdiff_t n, T(reference) ref,
+                                           T(factor) factor, int negate) {
+    enum { W = T(LANES), STEP = W * TOGETHER };
+    T(v) last = S(load_signed)(x + n - W, negate);
+    T(v) v[TOGETHER];
+    ptrdiff_t i = 0;
+    for (; i + STEP <= n; i += STEP) {
+        S(exp_at)(x + i, v, TOGETHER, &ref, negate);
+        for (int k = 0; k < TOGETHER; k++) S(store)(y + i + k * W, T(scale)(v[k], factor));
+    }
+    for (; i + W <= n; i += W) {
+        S(exp_at)(x + i, v, 1, &ref, negate);
+        S(store)(y + i, T(scale)(v[0], factor));
+    }
+    if (i < n) {
+        T(exp)(&last, 1, &ref);
+        S(store)(y + n - W, T(scale)(last, factor));
+    }
+}
+
+/* y = (x - top) - tail: both parts have one sign, nothing cancels. */
+static ALWAYS_INLINE void S(row_log)(const S(elem) *x, S(elem) *y, ptrdiff_t n, T(v) top, T(v) tail) {
+    enum { W = T(LANES) };
+    const T(v) last = S(load)(x + n - W);
+    ptrdiff_t i = 0;
+    for (; i + W <= n; i += W) S(store)(y + i, T(sub)(T(sub)(S(load)(x + i), top), tail));
+    if (i < n) S(store)(y + n - W, T(sub)(T(sub)(last, top), tail));
+}
+
+/* The result for an infinite maximum, where the sum is NaN for certain: a NaN wins over +inf. */
+static T(elem) S(infinite_logsumexp)(const S(elem) *x, ptrdiff_t n, ptrdiff_t step, T(elem) top) {
+    for (ptrdiff_t i = 0; i < n; i++) {
+        T(elem) value = S(widen_one)(x[i * step]);
+        if (value != value) return value;
+    }
+    return top;
+}
+
+static ALWAYS_INLINE int S(is_infinite)(T(elem) x) { return x - x != 0 && x == x; }
+
+/* As many rows as fit half of a 32 KiB cache pass each stage together. */
+static ALWAYS_INLINE ptrdiff_t S(rows_together)(ptrdiff_t n) {
+    const ptrdiff_t rows = 16 * 1024 / (n * (ptrdiff_t)sizeof(T(elem)));
+    return rows < 1 ? 1 : rows > T(LANES) ? T(LANES) : rows;
+}
+
+/* First stage: the maxima and references of `count` rows. The lanes of absent rows stay finite. */
+static ALWAYS_INLINE T(v) S(group_tops)(const S(elem) *x, ptrdiff_t count, ptrdiff_t n, ptrdiff_t stride, int negate,
+                                        S(references) *group) {
+    T(elem) tops[T(LANES)][T(LANES)];
+    for (ptrdiff_t i = 0; i < count; i++) T(store)(tops[i], S(row_tops)(x + i * stride, n, negate));
+    for (ptrdiff_t i = count; i < T(LANES); i++) T(store)(tops[i], T(set1)(0));
+    const T(v) top = S(max_across)(tops);
+    const T(reference) ref = T(make_reference)(top);
+    T(store)(group->top, top);
+    T(store)(group->shift, ref.shift);
+    T(store)(group->floor, ref.floor);
+    T(store)(group->rounder, ref.rounder);
+    return top;
+}
+
+/* Second stage: the exponentials, in y or in scratch, and their sums. */
+static ALWAYS_INLINE T(sum)
+    S(group_exp)(const S(elem) *x, S(elem) *y, ptrdiff_t count, ptrdiff_t n, ptrdiff_t x_stride, ptrdiff_t y_stride,
+                 T(elem) *scratch, int negate, const S(references) *group) {
+    T(row_sums) sums;
+    for (ptrdiff_t i = 0; i < count; i++) {
+        T(elem) *e = y ? S(exp_store)(y + i * y_stride, scratch + i * n) : NULL;
+        T(put_row_sum)(&sums, i, S(row_exp)(x + i * x_stride, e, n, S(reference_of)(group, i), negate));
+    }
+    for (ptrdiff_t i = count; i < T(LANES); i++) T(put_row_sum)(&sums, i, T(sum_zero)());
+    return T(row_sums_total)(&sums);
+}
+
+/* The same for the logarithms: the sums below the maxima, and how many others equal them. */
+static ALWAYS_INLINE T(rest)
+    S(group_rest)(const S(elem) *x, ptrdiff_t count, ptrdiff_t n, ptrdiff_t stride, const S(references) *group) {
+    T(row_sums) sums;
+    T(elem) tops[T(LANES)][T(LANES)];
+    for (ptrdiff_t i = 0; i < count; i++) {
+        T(v) row_tops;
+        T(put_row_sum)(&sums, i, S(row_rest)(x + i * stride, n, group->top[i], S(reference_of)(group, i), &row_tops));
+        T(store)(tops[i], row_tops);
+    }
+    for (ptrdiff_t i = count; i < T(LANES); i++) {
+        T(put_row_sum)(&sums, i, T(sum_zero)());
+        T(store)(tops[i], T(set1)(0));
+    }
+    T(rest) rest = {.sum = T(row_sums_total)(&sums)};
+    T(others)(&rest, T(sub)(S(count_across)(tops), T(set1)(1)));
+    return rest;
+}
+
+/* Types: S, computed in T. Max error: 3 ULP, subnormal results included. Range: all; a row that holds NaN or +inf,
+ * or only -inf, is NaN. Aliasing: y may be x. */
+static ALWAYS_INLINE void S(rows_softmax)(const S(elem) *x, S(elem) *y, ptrdiff_t rows, ptrdiff_t n,
+                                          ptrdiff_t x_stride, ptrdiff_t y_stride, T(elem) *scratch, int negate) {
+    const ptrdiff_t together = S(rows_together)(n);
+    for (ptrdiff_t first = 0; first < rows; first += together) {
+        const ptrdiff_t count = rows - first < together ? rows - first : together;
+        const S(elem) *from = x + first * x_stride;
+        S(elem) *to = y + first * y_stride;
+        S(references) group;
+        S(group_tops)(from, count, n, x_stride, negate, &group);
+        const T(sum) sum = S(group_exp)(from, to, count, n, x_stride, y_stride, scratch, negate, &group);
+        const T(factor) factor = T(reciprocal)(&sum);
+        T(elem) hi[T(LANES)], lo[T(LANES)];
+        T(store)(hi, factor.hi);
+        T(store)(lo, factor.lo);
+        for (ptrdiff_t i = 0; i < count; i++) {
+            S(elem) *row = to + i * y_stride;
+            S(row_scale)(S(exp_store)(row, scratch + i * n), row, n, (T(factor)){T(set1)(hi[i]), T(set1)(lo[i])});
+        }
+    }
+}
+
+/* Types: S, computed in T. Max error: 3 ULP, results near 0 (confident rows) and subnormal ones included. Range and
+ * aliasing: as softmax. */
+static ALWAYS_INLINE void S(rows_log_softmax)(const S(elem) *x, S(elem) *y, ptrdiff_t rows, ptrdiff_t n,
+                                              ptrdiff_t x_stride, ptrdiff_t y_stride) {
+    const ptrdiff_t together = S(rows_together)(n);
+    for (ptrdiff_t first = 0; first < rows; first += together) {
+        const ptrdiff_t count = rows - first < together ? rows - first : together;
+        const S(elem) *from = x + first * x_stride;
+        S(references) group;
+        const T(v) top = S(group_tops)(from, count, n, x_stride, 0, &group);
+        const T(rest) rest = S(group_rest)(from, count, n, x_stride, &group);
+        T(elem) tail[T(LANES)];
+        T(store)(tail, T(log_tail)(top, &rest));
+        for (ptrdiff_t i = 0; i < count; i++)
+            S(row_log)(from + i * x_stride, y + (first + i) * y_stride, n, T(set1)(group.top[i]), T(set1)(tail[i]));
+    }
+}
+
+/* Writes `count` results of logsumexp, mending those of infinite maxima; element j of row i is
+ * x[i * row_step + j * step]. */
+static ALWAYS_INLINE void S(put_logsumexp)(S(elem) *y, ptrdiff_t y_step, T(v) result, T(v) top, ptrdiff_t count,
+                                           const S(elem) *x, ptrdiff_t n, ptrdiff_t row_step, ptrdiff_t step) {
+    T(elem) value[T(LANES)], tops[T(LANES)];
+    T(store)(value, result);
+    T(store)(tops, top);
+    for (ptrdiff_t i = 0; i < count && i < T(LANES); i++) {
+        if (S(is_infinite)(tops[i])) value[i] = S(infinite_logsumexp)(x + i * row_step, n, step, tops[i]);
+        S(store_one)(y + i * y_step, value[i]);
+    }
+}
+
+/* Types: S, computed in T. Max error: 2 ULP of the larger of |result| and |max|. Range: all; NaN if the row holds
+ * one, else an infinite maximum is the result. */
+static ALWAYS_INLINE void S(rows_logsumexp)(const S(elem) *x, S(elem) *y, ptrdiff_t rows, ptrdiff_t n,
+                                            ptrdiff_t x_stride, ptrdiff_t y_stride) {
+    const ptrdiff_t together = S(rows_together)(n);
+    for (ptrdiff_t first = 0; first < rows; first += together) {
+        const ptrdiff_t count = rows - first < together ? rows - first : together;
+        const S(elem) *from = x + first * x_stride;
+        S(references) group;
+        const T(v) top = S(group_tops)(from, count, n, x_stride, 0, &group);
+        const T(rest) rest = S(group_rest)(from, count, n, x_stride, &group);
+        S(put_logsumexp)(y + first * y_stride, y_stride, T(logsumexp)(top, &rest), top, count, from, n, x_stride, 1);
+    }
+}

@@ -1,0 +1,156 @@
+/* Wide accumulators: float32 sums go to float64 lanes, float64 sums are compensated.
+ *
+ * Every exponential is added on its own, so a row of one big and many tiny terms keeps the tiny ones, and the order
+ * of additions in a lane is the order in the row, whatever the unrolling. */
+#ifndef FS_SUM_H
+#define FS_SUM_H
+
+typedef struct {
+    v_f64 hi[2]; /* lanes 0-7 and 8-15 */
+} sum_f32;
+
+typedef struct {
+    v_f64 hi[1], lo[1];
+} sum_f64;
+
+/* The rest of a row (a row a lane): how many others equal the maximum, and the exponentials below it. */
+typedef struct {
+    sum_f32 sum;
+    v_f64 others[2];
+} rest_f32;
+
+typedef struct {
+    sum_f64 sum;
+    v_f64 others[1];
+} rest_f64;
+
+static ALWAYS_INLINE void others_f32(rest_f32 *rest, v_f32 others) {
+    rest->others[0] = widen_low_f32(others);
+    rest->others[1] = widen_high_f32(others);
+}
+
+static ALWAYS_INLINE void others_f64(rest_f64 *rest, v_f64 others) { rest->others[0] = others; }
+
+/* A sum to the last digit: hi + lo exactly, |lo| <= ulp(hi) / 2 (Knuth's TwoSum; no order of a and b needed). */
+typedef struct {
+    v_f64 hi, lo;
+} pair_f64;
+
+static ALWAYS_INLINE pair_f64 two_sum_f64(v_f64 a, v_f64 b) {
+    pair_f64 sum;
+    sum.hi = add_f64(a, b);
+    v_f64 b_part = sub_f64(sum.hi, a);
+    v_f64 a_part = sub_f64(sum.hi, b_part);
+    sum.lo = add_f64(sub_f64(a, a_part), sub_f64(b, b_part));
+    return sum;
+}
+
+static ALWAYS_INLINE sum_f32 sum_zero_f32(void) { return (sum_f32){{set1_f64(0), set1_f64(0)}}; }
+
+static ALWAYS_INLINE sum_f64 sum_zero_f64(void) { return (sum_f64){{set1_f64(0)}, {set1_f64(0)}}; }
+
+static ALWAYS_INLINE void sum_add_f32(sum_f32 *sum, v_f32 v) {
+    sum->hi[0] = add_f64(sum->hi[0], widen_low_f32(v));
+    sum->hi[1] = add_f64(sum->hi[1], widen_high_f32(v));
+}
+
+static ALWAYS_INLINE void sum_add_f64(sum_f64 *sum, v_f64 v) {
+    pair_f64 both = two_sum_f64(sum->hi[0], v);
+    sum->hi[0] = both.hi;
+    sum->lo[0] = add_f64(sum->lo[0], both.lo);
+}
+
+/* A short run of exponentials that holds the largest one, added in its own type and still exactly: `hi` starts at a
+ * power of two above any sum of FOLD of them, so hi + e loses only what hi - (hi + e) + e gives back (Dekker's
+ * FastTwoSum; hi is always the larger), and `lo` collects it. Two operations fewer than widening. It is not for sums
+ * without the maximum: those may be so small that all of it is in `lo`. */
+#define FOLD 32
+#define ABOVE_ALL 0x1p67 /* 2**(BIAS + 1) bounds an exponential, 2**66 a sum of FOLD */
+#define DEFINE_RUN(T)                                                                                                \
+    typedef struct {                                                                                                 \
+        v_##T hi, lo;                                                                                                \
+    } run_##T;                                                                                                       \
+    static ALWAYS_INLINE run_##T run_start_##T(void) { return (run_##T){set1_##T(ABOVE_ALL), set1_##T(0)}; }         \
+    static ALWAYS_INLINE void run_add_##T(run_##T *run, v_##T e) {                                                   \
+        v_##T hi = add_##T(run->hi, e);                                                                              \
+        run->lo = add_##T(run->lo, sub_##T(e, sub_##T(hi, run->hi)));                                                \
+        run->hi = hi;                                                                                                \
+    }                                                                                                                \
+    static ALWAYS_INLINE void sum_fold_##T(sum_##T *sum, run_##T run) {                                              \
+        sum_add_##T(sum, sub_##T(run.hi, set1_##T(ABOVE_ALL)));                                                      \
+        sum_add_##T(sum, run.lo);                                                                                    \
+    }
+DEFINE_RUN(f32)
+DEFINE_RUN(f64)
+#undef DEFINE_RUN
+
+/* One accumulator of each of LANES rows, to be reduced to one sum a row, a row a lane. */
+typedef struct {
+    double hi[LANES_f32][LANES_f64];
+} row_sums_f32;
+
+typedef struct {
+    double hi[LANES_f64][LANES_f64], lo[LANES_f64][LANES_f64];
+} row_sums_f64;
+
+static ALWAYS_INLINE void put_row_sum_f32(row_sums_f32 *rows, ptrdiff_t row, sum_f32 sum) {
+    store_f64(rows->hi[row], add_f64(sum.hi[0], sum.hi[1]));
+}
+
+static ALWAYS_INLINE void put_row_sum_f64(row_sums_f64 *rows, ptrdiff_t row, sum_f64 sum) {
+    store_f64(rows->hi[row], sum.hi[0]);
+    store_f64(rows->lo[row], sum.lo[0]);
+}
+
+/* Eight rows of eight lanes, transposed. */
+static ALWAYS_INLINE void transposed_f64(const double *rows, v_f64 lane[8]) {
+    for (int i = 0; i < LANES_f64; i += BLOCK_f64) load_transposed_f64(rows + i, LANES_f64, lane + i);
+}
+
+static ALWAYS_INLINE v_f64 add_across_f64(const double *rows) {
+    v_f64 lane[LANES_f64];
+    transposed_f64(rows, lane);
+    for (int width = LANES_f64 / 2; width > 0; width /= 2)
+        for (int i = 0; i < width; i++) lane[i] = add_f64(lane[i], lane[i + width]);
+    return lane[0];
+}
+
+static ALWAYS_INLINE sum_f32 row_sums_total_f32(const row_sums_f32 *rows) {
+    return (sum_f32){{add_across_f64(rows->hi[0]), add_across_f64(rows->hi[LANES_f64])}};
+}
+
+static ALWAYS_INLINE sum_f64 row_sums_total_f64(const row_sums_f64 *rows) {
+    v_f64 lane[LANES_f64], error = add_across_f64(rows->lo[0]);
+    transposed_f64(rows->hi[0], lane);
+    for (int width = LANES_f64 / 2; width > 0; width /= 2) {
+        for (int i = 0; i < width; i++) {
+            pair_f64 both = two_sum_f64(lane[i], lane[i + width]);
+            lane[i] = both.hi;
+            error = add_f64(error, both.lo);
+        }
+    }
+    return (sum_f64){{lane[0]}, {error}};
+}
+
+/* A carry in every lane, and back. */
+static ALWAYS_INLINE rest_f32 rest_of_carry_f32(const fs_carry *carry) {
+    v_f64 sum = set1_f64(carry->sum + carry->sum_low), others = set1_f64(carry->others);
+    return (rest_f32){{{sum, sum}}, {others, others}};
+}
+
+static ALWAYS_INLINE rest_f64 rest_of_carry_f64(const fs_carry *carry) {
+    return (rest_f64){{{set1_f64(carry->sum)}, {set1_f64(carry->sum_low)}}, {set1_f64(carry->others)}};
+}
+
+static ALWAYS_INLINE double sum_low_f32(const sum_f32 *sum) {
+    (void)sum; /* float64 has all that float32 needs */
+    return 0;
+}
+
+static ALWAYS_INLINE double sum_low_f64(const sum_f64 *sum) {
+    double lane[LANES_f64];
+    store_f64(lane, sum->lo[0]);
+    return lane[0];
+}
+
+#endif

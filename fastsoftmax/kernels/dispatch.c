@@ -1,0 +1,67 @@
+/* Which targets are built in, and which of them this CPU runs. FS_HAVE_* come from setup.py: the targets linked. */
+#include "kernels.h"
+
+#include <string.h>
+
+extern const fs_table fs_table_baseline, fs_table_avx2, fs_table_avx512, fs_table_neon;
+
+#if defined(FS_HAVE_AVX2) || defined(FS_HAVE_AVX512)
+
+enum { AVX2_FMA_F16C = 1, AVX512_F_BW_DQ_VL = 2 };
+
+#if defined(_MSC_VER) && !defined(__clang__)
+#include <intrin.h>
+/* MSVC has no __builtin_cpu_supports: ask CPUID, and XGETBV for the registers the system saves. */
+static int features(void) {
+    int leaf1[4], leaf7[4];
+    __cpuid(leaf1, 0);
+    if (leaf1[0] < 7) return 0;
+    __cpuid(leaf1, 1);
+    __cpuidex(leaf7, 7, 0);
+    const int fma = 1 << 12, osxsave = 1 << 27, f16c = 1 << 29;
+    if ((leaf1[2] & (fma | osxsave | f16c)) != (fma | osxsave | f16c)) return 0;
+    const unsigned long long saved = _xgetbv(0);
+    const int avx2 = 1 << 5, avx512 = 1 << 16 | 1 << 17 | 1 << 30 | 1 << 31;
+    if ((saved & 0x6) != 0x6 || !(leaf7[1] & avx2)) return 0;
+    if ((saved & 0xe6) != 0xe6 || (leaf7[1] & avx512) != avx512) return AVX2_FMA_F16C;
+    return AVX2_FMA_F16C | AVX512_F_BW_DQ_VL;
+}
+#else
+static int features(void) {
+    __builtin_cpu_init();
+    int found = 0;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c")) {
+        found |= AVX2_FMA_F16C;
+        if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+            found |= AVX512_F_BW_DQ_VL;
+    }
+    return found;
+}
+#endif
+
+#endif
+
+const fs_table *const *fs_available(void) {
+    static const fs_table *ladder[5];
+    int count = 0;
+    const fs_table *found[5] = {NULL};
+#ifdef FS_HAVE_AVX512
+    if (features() & AVX512_F_BW_DQ_VL) found[count++] = &fs_table_avx512;
+#endif
+#ifdef FS_HAVE_AVX2
+    if (features() & AVX2_FMA_F16C) found[count++] = &fs_table_avx2;
+#endif
+#ifdef FS_HAVE_NEON
+    found[count++] = &fs_table_neon; /* part of AArch64 */
+#endif
+    found[count++] = &fs_table_baseline;
+    memcpy(ladder, found, sizeof ladder); /* the same values each time: safe from any thread */
+    return ladder;
+}
+
+const fs_table *fs_find(const char *isa) {
+    for (const fs_table *const *table = fs_available(); *table; table++)
+        if (strcmp((*table)->isa, isa) == 0) return *table;
+    return NULL;
+}

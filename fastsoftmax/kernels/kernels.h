@@ -1,0 +1,90 @@
+/* The contract between the kernels and their callers.
+ *
+ * A kernel works on one tile: some independent rows (or columns) that one thread finishes alone. It never
+ * allocates, threads, checks or fails. The caller owns the layout, the scratch memory and the loops over tiles.
+ *
+ * Every function pointer below has, for every target and element type, the same meaning and the same error
+ * bounds (see body/). A row's result depends on that row alone: not on the other rows of the tile, nor on
+ * addresses. */
+#ifndef FASTSOFTMAX_KERNELS_H
+#define FASTSOFTMAX_KERNELS_H
+
+#include <stddef.h>
+
+typedef enum {
+    FS_SOFTMAX,     /* exp(x) / sum(exp(x)) */
+    FS_LOG_SOFTMAX, /* x - log(sum(exp(x))) */
+    FS_SOFTMIN,     /* softmax of -x */
+    FS_LOGSUMEXP,   /* log(sum(exp(x))), one value a row */
+    FS_OPERATIONS
+} fs_operation;
+
+typedef enum { FS_F32, FS_F64, FS_TYPES } fs_type;
+
+/* What one read tells of a set of values x: its maximum, how many others equal it, and the sum of the
+ * exponentials of the rest,
+ *
+ *     sum(exp(x)) = (1 + others) * exp(top) + (sum + sum_low) * exp(base),
+ *
+ * where `top` alone fixes `base`. Exactly one occurrence of the maximum stays apart, so that log1p of everything
+ * else keeps its digits. FS_SOFTMAX and FS_SOFTMIN need no log1p: there `sum` has every element, and `others`
+ * is -1. Where there is a NaN among x, `others` is NaN. The carries of the parts of a row merge into the row's. */
+typedef struct {
+    double top;
+    double others;
+    double sum;
+    double sum_low;
+} fs_carry;
+
+/* Whole rows: `rows` rows of `n` elements, the elements of a row adjacent, its rows x_stride (y_stride) elements
+ * apart. y may be x with equal strides, and must not overlap it otherwise. FS_LOGSUMEXP writes y[row * y_stride].
+ * n >= 1. scratch: FS_SHORT_SCRATCH bytes, aligned to 64, private to the call. */
+typedef void (*fs_rows_fn)(const void *x, void *y, ptrdiff_t rows, ptrdiff_t n, ptrdiff_t x_stride,
+                           ptrdiff_t y_stride, void *scratch);
+
+/* A strip of columns: element j of column i is x[j * x_stride + i], for i < columns and j < n.
+ * FS_LOGSUMEXP writes y[i]. scratch: FS_SCRATCH bytes. Otherwise as for rows. */
+typedef void (*fs_columns_fn)(const void *x, void *y, ptrdiff_t columns, ptrdiff_t n, ptrdiff_t x_stride,
+                              ptrdiff_t y_stride, void *scratch);
+
+/* A part of a long row: n adjacent elements, n >= 16, to their carry. */
+typedef void (*fs_reduce_fn)(const void *x, ptrdiff_t n, fs_carry *carry);
+
+/* `into` becomes the carry of both parts. Merging in the order of the parts makes the result reproducible. */
+typedef void (*fs_merge_fn)(fs_carry *into, const fs_carry *from);
+
+/* A part of a long row whose whole carry is known: n adjacent elements x to n results y (y may be x), n >= 16.
+ * FS_LOGSUMEXP writes its one result from the carry alone. */
+typedef void (*fs_finish_fn)(const void *x, void *y, ptrdiff_t n, const fs_carry *carry);
+
+typedef struct {
+    fs_rows_fn rows;
+    fs_columns_fn columns;
+    fs_reduce_fn reduce;
+    fs_merge_fn merge;
+    fs_finish_fn finish;
+} fs_kernels;
+
+typedef struct {
+    const char *isa;
+    fs_kernels kernels[FS_OPERATIONS][FS_TYPES];
+} fs_table;
+
+enum {
+    /* Rows shorter than this go one row to a lane, in groups. */
+    FS_SHORT_ROW = 64,
+    /* Scratch memory of rows: one group of short rows. */
+    FS_SHORT_SCRATCH = 4096,
+    /* Columns that fit one strip of scratch memory are packed there. */
+    FS_SCRATCH = 256 * 1024,
+};
+
+/* dispatch.c */
+
+/* The targets this CPU can run, best first, NULL at the end. Does not allocate. */
+const fs_table *const *fs_available(void);
+
+/* The available table of that name, or NULL. */
+const fs_table *fs_find(const char *isa);
+
+#endif

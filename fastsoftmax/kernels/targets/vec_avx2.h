@@ -1,0 +1,181 @@
+/* The vector operations for AVX2 with FMA and F16C (x86-64-v3).
+ *
+ * A vector is 64 bytes on every target, here two 256-bit registers, so that every target adds in the same order
+ * and gives the same bits. Lane i is element i in memory. */
+#ifndef FS_VEC_AVX2_H
+#define FS_VEC_AVX2_H
+
+#include <immintrin.h>
+
+#include "vec_common.h"
+
+#define ISA_NAME "avx2"
+
+/* Vectors whose exponentials are taken in step: as many as the registers hold. */
+#define TOGETHER 2
+
+enum { LANES_f32 = 16, LANES_f64 = 8 };
+
+typedef struct {
+    __m256 a, b; /* lanes 0-7 and 8-15 */
+} v_f32;
+
+typedef struct {
+    __m256d a, b; /* lanes 0-3 and 4-7 */
+} v_f64;
+
+/* A lane of a mask is all ones or all zeros. */
+typedef v_f32 m_f32;
+typedef v_f64 m_f64;
+
+#define TWO(T, NAME, BUILTIN)                                                                                        \
+    static ALWAYS_INLINE v_##T NAME##_##T(v_##T x, v_##T y) { return (v_##T){BUILTIN(x.a, y.a), BUILTIN(x.b, y.b)}; }
+
+TWO(f32, add, _mm256_add_ps)
+TWO(f32, sub, _mm256_sub_ps)
+TWO(f32, mul, _mm256_mul_ps)
+TWO(f32, max, _mm256_max_ps)     /* x > y ? x : y, so y where either is NaN */
+TWO(f32, keep, _mm256_and_ps)    /* mask, y: y where the mask is set, else 0 */
+TWO(f32, drop, _mm256_andnot_ps) /* mask, y: 0 where the mask is set, else y */
+TWO(f64, add, _mm256_add_pd)
+TWO(f64, sub, _mm256_sub_pd)
+TWO(f64, mul, _mm256_mul_pd)
+TWO(f64, div, _mm256_div_pd)
+TWO(f64, max, _mm256_max_pd)
+TWO(f64, keep, _mm256_and_pd)
+TWO(f64, drop, _mm256_andnot_pd)
+#undef TWO
+
+static ALWAYS_INLINE v_f32 set1_f32(float x) { return (v_f32){_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
+static ALWAYS_INLINE v_f64 set1_f64(double x) { return (v_f64){_mm256_set1_pd(x), _mm256_set1_pd(x)}; }
+
+static ALWAYS_INLINE v_f32 load_f32(const float *p) { return (v_f32){_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
+static ALWAYS_INLINE v_f64 load_f64(const double *p) { return (v_f64){_mm256_loadu_pd(p), _mm256_loadu_pd(p + 4)}; }
+
+static ALWAYS_INLINE void store_f32(float *p, v_f32 x) {
+    _mm256_storeu_ps(p, x.a);
+    _mm256_storeu_ps(p + 8, x.b);
+}
+static ALWAYS_INLINE void store_f64(double *p, v_f64 x) {
+    _mm256_storeu_pd(p, x.a);
+    _mm256_storeu_pd(p + 4, x.b);
+}
+
+/* x * y + z, rounded once */
+static ALWAYS_INLINE v_f32 fma_f32(v_f32 x, v_f32 y, v_f32 z) {
+    return (v_f32){_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)};
+}
+static ALWAYS_INLINE v_f64 fma_f64(v_f64 x, v_f64 y, v_f64 z) {
+    return (v_f64){_mm256_fmadd_pd(x.a, y.a, z.a), _mm256_fmadd_pd(x.b, y.b, z.b)};
+}
+static ALWAYS_INLINE v_f64 fma_once_f64(v_f64 x, v_f64 y, v_f64 z) { return fma_f64(x, y, z); }
+
+static ALWAYS_INLINE v_f32 neg_f32(v_f32 x) {
+    __m256 sign = _mm256_set1_ps(-0.0f);
+    return (v_f32){_mm256_xor_ps(x.a, sign), _mm256_xor_ps(x.b, sign)};
+}
+static ALWAYS_INLINE v_f64 neg_f64(v_f64 x) {
+    __m256d sign = _mm256_set1_pd(-0.0);
+    return (v_f64){_mm256_xor_pd(x.a, sign), _mm256_xor_pd(x.b, sign)};
+}
+
+static ALWAYS_INLINE m_f32 eq_f32(v_f32 x, v_f32 y) {
+    return (m_f32){_mm256_cmp_ps(x.a, y.a, _CMP_EQ_OQ), _mm256_cmp_ps(x.b, y.b, _CMP_EQ_OQ)};
+}
+static ALWAYS_INLINE m_f64 eq_f64(v_f64 x, v_f64 y) {
+    return (m_f64){_mm256_cmp_pd(x.a, y.a, _CMP_EQ_OQ), _mm256_cmp_pd(x.b, y.b, _CMP_EQ_OQ)};
+}
+static ALWAYS_INLINE m_f32 ge_f32(v_f32 x, v_f32 y) {
+    return (m_f32){_mm256_cmp_ps(x.a, y.a, _CMP_GE_OQ), _mm256_cmp_ps(x.b, y.b, _CMP_GE_OQ)};
+}
+static ALWAYS_INLINE m_f64 ge_f64(v_f64 x, v_f64 y) {
+    return (m_f64){_mm256_cmp_pd(x.a, y.a, _CMP_GE_OQ), _mm256_cmp_pd(x.b, y.b, _CMP_GE_OQ)};
+}
+
+/* The low bits of x become the exponent field of the result; see body/exp.h. */
+static ALWAYS_INLINE v_f32 power_of_two_f32(v_f32 x) {
+    return (v_f32){_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(x.a), 23)),
+                   _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(x.b), 23))};
+}
+static ALWAYS_INLINE v_f64 power_of_two_f64(v_f64 x) {
+    return (v_f64){_mm256_castsi256_pd(_mm256_slli_epi64(_mm256_castpd_si256(x.a), 52)),
+                   _mm256_castsi256_pd(_mm256_slli_epi64(_mm256_castpd_si256(x.b), 52))};
+}
+
+/* floor(log2(x)) of a positive normal x: its exponent field, put into the mantissa of 2**52 */
+static ALWAYS_INLINE __m256d exponent_half_f64(__m256d x) {
+    __m256i field = _mm256_srli_epi64(_mm256_castpd_si256(x), 52);
+    __m256d sum = _mm256_castsi256_pd(_mm256_or_si256(field, _mm256_castpd_si256(_mm256_set1_pd(0x1p52))));
+    return _mm256_sub_pd(sum, _mm256_set1_pd(0x1p52 + 1023));
+}
+static ALWAYS_INLINE v_f64 exponent_f64(v_f64 x) { return (v_f64){exponent_half_f64(x.a), exponent_half_f64(x.b)}; }
+
+/* lanes 0-7 and lanes 8-15 in float64, and back with one rounding */
+static ALWAYS_INLINE v_f64 widen_half_f32(__m256 x) {
+    return (v_f64){_mm256_cvtps_pd(_mm256_castps256_ps128(x)), _mm256_cvtps_pd(_mm256_extractf128_ps(x, 1))};
+}
+static ALWAYS_INLINE v_f64 widen_low_f32(v_f32 x) { return widen_half_f32(x.a); }
+static ALWAYS_INLINE v_f64 widen_high_f32(v_f32 x) { return widen_half_f32(x.b); }
+static ALWAYS_INLINE v_f32 narrow_f32(v_f64 low, v_f64 high) {
+    return (v_f32){_mm256_set_m128(_mm256_cvtpd_ps(low.b), _mm256_cvtpd_ps(low.a)),
+                   _mm256_set_m128(_mm256_cvtpd_ps(high.b), _mm256_cvtpd_ps(high.a))};
+}
+
+/* BLOCK elements of each of LANES rows, `stride` apart, to and from BLOCK vectors with a row a lane. */
+enum { BLOCK_f32 = 4, BLOCK_f64 = 2 };
+
+/* 4x4 within each 128-bit half; its own inverse */
+static ALWAYS_INLINE void transpose_halves_f32(__m256 r[4]) {
+    __m256 t0 = _mm256_unpacklo_ps(r[0], r[1]), t1 = _mm256_unpackhi_ps(r[0], r[1]);
+    __m256 t2 = _mm256_unpacklo_ps(r[2], r[3]), t3 = _mm256_unpackhi_ps(r[2], r[3]);
+    r[0] = _mm256_shuffle_ps(t0, t2, 0x44);
+    r[1] = _mm256_shuffle_ps(t0, t2, 0xee);
+    r[2] = _mm256_shuffle_ps(t1, t3, 0x44);
+    r[3] = _mm256_shuffle_ps(t1, t3, 0xee);
+}
+static ALWAYS_INLINE void load_transposed_f32(const float *p, ptrdiff_t stride, v_f32 column[4]) {
+    __m256 a[4], b[4];
+    for (int i = 0; i < 4; i++) {
+        a[i] = _mm256_set_m128(_mm_loadu_ps(p + (i + 4) * stride), _mm_loadu_ps(p + i * stride));
+        b[i] = _mm256_set_m128(_mm_loadu_ps(p + (i + 12) * stride), _mm_loadu_ps(p + (i + 8) * stride));
+    }
+    transpose_halves_f32(a);
+    transpose_halves_f32(b);
+    for (int i = 0; i < 4; i++) column[i] = (v_f32){a[i], b[i]};
+}
+static ALWAYS_INLINE void store_transposed_f32(float *p, ptrdiff_t stride, const v_f32 column[4]) {
+    __m256 a[4], b[4];
+    for (int i = 0; i < 4; i++) {
+        a[i] = column[i].a;
+        b[i] = column[i].b;
+    }
+    transpose_halves_f32(a);
+    transpose_halves_f32(b);
+    for (int i = 0; i < 4; i++) {
+        _mm_storeu_ps(p + i * stride, _mm256_castps256_ps128(a[i]));
+        _mm_storeu_ps(p + (i + 4) * stride, _mm256_extractf128_ps(a[i], 1));
+        _mm_storeu_ps(p + (i + 8) * stride, _mm256_castps256_ps128(b[i]));
+        _mm_storeu_ps(p + (i + 12) * stride, _mm256_extractf128_ps(b[i], 1));
+    }
+}
+
+static ALWAYS_INLINE void load_transposed_f64(const double *p, ptrdiff_t stride, v_f64 column[2]) {
+    __m256d r[4]; /* rows 0|2, 1|3, 4|6, 5|7 */
+    for (int i = 0; i < 4; i++) {
+        const double *row = p + (i % 2 + i / 2 * 4) * stride;
+        r[i] = _mm256_set_m128d(_mm_loadu_pd(row + 2 * stride), _mm_loadu_pd(row));
+    }
+    column[0] = (v_f64){_mm256_unpacklo_pd(r[0], r[1]), _mm256_unpacklo_pd(r[2], r[3])};
+    column[1] = (v_f64){_mm256_unpackhi_pd(r[0], r[1]), _mm256_unpackhi_pd(r[2], r[3])};
+}
+static ALWAYS_INLINE void store_transposed_f64(double *p, ptrdiff_t stride, const v_f64 column[2]) {
+    __m256d r[4] = {_mm256_unpacklo_pd(column[0].a, column[1].a), _mm256_unpackhi_pd(column[0].a, column[1].a),
+                    _mm256_unpacklo_pd(column[0].b, column[1].b), _mm256_unpackhi_pd(column[0].b, column[1].b)};
+    for (int i = 0; i < 4; i++) {
+        double *row = p + (i % 2 + i / 2 * 4) * stride;
+        _mm_storeu_pd(row, _mm256_castpd256_pd128(r[i]));
+        _mm_storeu_pd(row + 2 * stride, _mm256_extractf128_pd(r[i], 1));
+    }
+}
+
+#endif

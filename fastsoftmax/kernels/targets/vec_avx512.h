@@ -1,0 +1,135 @@
+/* The vector operations for AVX-512 (F, BW, DQ, VL): a vector of 64 bytes is one register. Lane i is element i in
+ * memory. */
+#ifndef FS_VEC_AVX512_H
+#define FS_VEC_AVX512_H
+
+#include <immintrin.h>
+
+#include "vec_common.h"
+
+#define ISA_NAME "avx512"
+
+/* Vectors whose exponentials are taken in step: as many as the registers hold. */
+#define TOGETHER 4
+
+enum { LANES_f32 = 16, LANES_f64 = 8 };
+
+typedef __m512 v_f32;
+typedef __m512d v_f64;
+typedef __mmask16 m_f32;
+typedef __mmask8 m_f64;
+
+static ALWAYS_INLINE v_f32 add_f32(v_f32 x, v_f32 y) { return _mm512_add_ps(x, y); }
+static ALWAYS_INLINE v_f32 sub_f32(v_f32 x, v_f32 y) { return _mm512_sub_ps(x, y); }
+static ALWAYS_INLINE v_f32 mul_f32(v_f32 x, v_f32 y) { return _mm512_mul_ps(x, y); }
+static ALWAYS_INLINE v_f64 add_f64(v_f64 x, v_f64 y) { return _mm512_add_pd(x, y); }
+static ALWAYS_INLINE v_f64 sub_f64(v_f64 x, v_f64 y) { return _mm512_sub_pd(x, y); }
+static ALWAYS_INLINE v_f64 mul_f64(v_f64 x, v_f64 y) { return _mm512_mul_pd(x, y); }
+static ALWAYS_INLINE v_f64 div_f64(v_f64 x, v_f64 y) { return _mm512_div_pd(x, y); }
+
+/* x > y ? x : y, so y where either is NaN */
+static ALWAYS_INLINE v_f32 max_f32(v_f32 x, v_f32 y) { return _mm512_max_ps(x, y); }
+static ALWAYS_INLINE v_f64 max_f64(v_f64 x, v_f64 y) { return _mm512_max_pd(x, y); }
+
+/* keep: x where the mask is set, else 0; drop: 0 where the mask is set, else x */
+static ALWAYS_INLINE v_f32 keep_f32(m_f32 mask, v_f32 x) { return _mm512_maskz_mov_ps(mask, x); }
+static ALWAYS_INLINE v_f64 keep_f64(m_f64 mask, v_f64 x) { return _mm512_maskz_mov_pd(mask, x); }
+static ALWAYS_INLINE v_f32 drop_f32(m_f32 mask, v_f32 x) { return _mm512_maskz_mov_ps(_knot_mask16(mask), x); }
+static ALWAYS_INLINE v_f64 drop_f64(m_f64 mask, v_f64 x) { return _mm512_maskz_mov_pd(_knot_mask8(mask), x); }
+
+static ALWAYS_INLINE v_f32 set1_f32(float x) { return _mm512_set1_ps(x); }
+static ALWAYS_INLINE v_f64 set1_f64(double x) { return _mm512_set1_pd(x); }
+static ALWAYS_INLINE v_f32 load_f32(const float *p) { return _mm512_loadu_ps(p); }
+static ALWAYS_INLINE v_f64 load_f64(const double *p) { return _mm512_loadu_pd(p); }
+static ALWAYS_INLINE void store_f32(float *p, v_f32 x) { _mm512_storeu_ps(p, x); }
+static ALWAYS_INLINE void store_f64(double *p, v_f64 x) { _mm512_storeu_pd(p, x); }
+
+/* x * y + z, rounded once */
+static ALWAYS_INLINE v_f32 fma_f32(v_f32 x, v_f32 y, v_f32 z) { return _mm512_fmadd_ps(x, y, z); }
+static ALWAYS_INLINE v_f64 fma_f64(v_f64 x, v_f64 y, v_f64 z) { return _mm512_fmadd_pd(x, y, z); }
+static ALWAYS_INLINE v_f64 fma_once_f64(v_f64 x, v_f64 y, v_f64 z) { return fma_f64(x, y, z); }
+
+static ALWAYS_INLINE v_f32 neg_f32(v_f32 x) { return _mm512_xor_ps(x, _mm512_set1_ps(-0.0f)); }
+static ALWAYS_INLINE v_f64 neg_f64(v_f64 x) { return _mm512_xor_pd(x, _mm512_set1_pd(-0.0)); }
+
+static ALWAYS_INLINE m_f32 eq_f32(v_f32 x, v_f32 y) { return _mm512_cmp_ps_mask(x, y, _CMP_EQ_OQ); }
+static ALWAYS_INLINE m_f64 eq_f64(v_f64 x, v_f64 y) { return _mm512_cmp_pd_mask(x, y, _CMP_EQ_OQ); }
+static ALWAYS_INLINE m_f32 ge_f32(v_f32 x, v_f32 y) { return _mm512_cmp_ps_mask(x, y, _CMP_GE_OQ); }
+static ALWAYS_INLINE m_f64 ge_f64(v_f64 x, v_f64 y) { return _mm512_cmp_pd_mask(x, y, _CMP_GE_OQ); }
+
+/* The low bits of x become the exponent field of the result; see body/exp.h. */
+static ALWAYS_INLINE v_f32 power_of_two_f32(v_f32 x) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(x), 23));
+}
+static ALWAYS_INLINE v_f64 power_of_two_f64(v_f64 x) {
+    return _mm512_castsi512_pd(_mm512_slli_epi64(_mm512_castpd_si512(x), 52));
+}
+
+/* floor(log2(x)) of a positive normal x */
+static ALWAYS_INLINE v_f64 exponent_f64(v_f64 x) { return _mm512_getexp_pd(x); }
+
+/* lanes 0-7 and lanes 8-15 in float64, and back with one rounding */
+static ALWAYS_INLINE v_f64 widen_low_f32(v_f32 x) { return _mm512_cvtps_pd(_mm512_castps512_ps256(x)); }
+static ALWAYS_INLINE v_f64 widen_high_f32(v_f32 x) { return _mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1)); }
+static ALWAYS_INLINE v_f32 narrow_f32(v_f64 low, v_f64 high) {
+    return _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(low)), _mm512_cvtpd_ps(high), 1);
+}
+
+/* BLOCK elements of each of LANES rows, `stride` apart, to and from BLOCK vectors with a row a lane. */
+enum { BLOCK_f32 = 4, BLOCK_f64 = 2 };
+
+/* 4x4 within each 128-bit quarter; its own inverse */
+static ALWAYS_INLINE void transpose_quarters_f32(__m512 r[4]) {
+    __m512 t0 = _mm512_unpacklo_ps(r[0], r[1]), t1 = _mm512_unpackhi_ps(r[0], r[1]);
+    __m512 t2 = _mm512_unpacklo_ps(r[2], r[3]), t3 = _mm512_unpackhi_ps(r[2], r[3]);
+    r[0] = _mm512_shuffle_ps(t0, t2, 0x44);
+    r[1] = _mm512_shuffle_ps(t0, t2, 0xee);
+    r[2] = _mm512_shuffle_ps(t1, t3, 0x44);
+    r[3] = _mm512_shuffle_ps(t1, t3, 0xee);
+}
+static ALWAYS_INLINE void load_transposed_f32(const float *p, ptrdiff_t stride, v_f32 column[4]) {
+    for (int i = 0; i < 4; i++) {
+        const float *row = p + i * stride;
+        __m512 quarters = _mm512_castps128_ps512(_mm_loadu_ps(row));
+        quarters = _mm512_insertf32x4(quarters, _mm_loadu_ps(row + 4 * stride), 1);
+        quarters = _mm512_insertf32x4(quarters, _mm_loadu_ps(row + 8 * stride), 2);
+        column[i] = _mm512_insertf32x4(quarters, _mm_loadu_ps(row + 12 * stride), 3);
+    }
+    transpose_quarters_f32(column);
+}
+static ALWAYS_INLINE void store_transposed_f32(float *p, ptrdiff_t stride, const v_f32 column[4]) {
+    __m512 r[4] = {column[0], column[1], column[2], column[3]};
+    transpose_quarters_f32(r);
+    for (int i = 0; i < 4; i++) {
+        float *row = p + i * stride;
+        _mm_storeu_ps(row, _mm512_castps512_ps128(r[i]));
+        _mm_storeu_ps(row + 4 * stride, _mm512_extractf32x4_ps(r[i], 1));
+        _mm_storeu_ps(row + 8 * stride, _mm512_extractf32x4_ps(r[i], 2));
+        _mm_storeu_ps(row + 12 * stride, _mm512_extractf32x4_ps(r[i], 3));
+    }
+}
+
+static ALWAYS_INLINE void load_transposed_f64(const double *p, ptrdiff_t stride, v_f64 column[2]) {
+    __m512d r[2]; /* even rows, odd rows */
+    for (int i = 0; i < 2; i++) {
+        const double *row = p + i * stride;
+        r[i] = _mm512_castpd128_pd512(_mm_loadu_pd(row));
+        r[i] = _mm512_insertf64x2(r[i], _mm_loadu_pd(row + 2 * stride), 1);
+        r[i] = _mm512_insertf64x2(r[i], _mm_loadu_pd(row + 4 * stride), 2);
+        r[i] = _mm512_insertf64x2(r[i], _mm_loadu_pd(row + 6 * stride), 3);
+    }
+    column[0] = _mm512_unpacklo_pd(r[0], r[1]);
+    column[1] = _mm512_unpackhi_pd(r[0], r[1]);
+}
+static ALWAYS_INLINE void store_transposed_f64(double *p, ptrdiff_t stride, const v_f64 column[2]) {
+    __m512d r[2] = {_mm512_unpacklo_pd(column[0], column[1]), _mm512_unpackhi_pd(column[0], column[1])};
+    for (int i = 0; i < 2; i++) {
+        double *row = p + i * stride;
+        _mm_storeu_pd(row, _mm512_castpd512_pd128(r[i]));
+        _mm_storeu_pd(row + 2 * stride, _mm512_extractf64x2_pd(r[i], 1));
+        _mm_storeu_pd(row + 4 * stride, _mm512_extractf64x2_pd(r[i], 2));
+        _mm_storeu_pd(row + 6 * stride, _mm512_extractf64x2_pd(r[i], 3));
+    }
+}
+
+#endif

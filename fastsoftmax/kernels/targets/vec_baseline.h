@@ -1,0 +1,176 @@
+/* The vector operations in plain C11, for any CPU: the fallback, and the path of architectures without a header of
+ * their own.
+ *
+ * A vector is 64 bytes as on every target, here an array, and each operation a loop over its lanes with no branch
+ * in it, so that compilers make vector instructions of it. Lane i is element i in memory.
+ *
+ * Without FMA, float32 goes through float64, where the product of two float32 is exact, and float64 multiplies and
+ * adds: body/ splits its constants so that what must be exact is. Even where the CPU has FMA, the bits are those. */
+#ifndef FS_VEC_BASELINE_H
+#define FS_VEC_BASELINE_H
+
+#include <stdint.h>
+#include <string.h>
+
+/* Left to the compiler: with every loop over lanes inlined and unrolled it takes minutes. */
+#define ALWAYS_INLINE inline
+#include "vec_common.h"
+
+#define ISA_NAME "baseline"
+
+/* Vectors whose exponentials are taken in step: more would leave the registers. */
+#define TOGETHER 1
+
+enum { LANES_f32 = 16, LANES_f64 = 8 };
+
+typedef struct {
+    float lane[LANES_f32];
+} v_f32;
+
+typedef struct {
+    double lane[LANES_f64];
+} v_f64;
+
+/* A lane of a mask is all ones or all zeros. */
+typedef struct {
+    uint32_t lane[LANES_f32];
+} m_f32;
+
+typedef struct {
+    uint64_t lane[LANES_f64];
+} m_f64;
+
+static ALWAYS_INLINE uint32_t to_bits_f32(float x) {
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+static ALWAYS_INLINE uint64_t to_bits_f64(double x) {
+    uint64_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+static ALWAYS_INLINE float from_bits_f32(uint32_t bits) {
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+static ALWAYS_INLINE double from_bits_f64(uint64_t bits) {
+    double x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+/* gcc unrolls a loop of 16 before it vectorises, and is left with 16 scalars in no order. So that it does it the
+ * other way round, it may unroll no loop of more than the 4 iterations that remain of one in vectors. */
+#if defined(__GNUC__) && !defined(__clang__)
+#define EACH_LANE(T) _Pragma("GCC unroll 4") for (int i = 0; i < LANES_##T; i++)
+#else
+#define EACH_LANE(T) for (int i = 0; i < LANES_##T; i++)
+#endif
+
+/* Lane i of the result is VALUE, an expression of i and the parameters. */
+#define LANEWISE(T, RESULT, NAME, PARAMETERS, VALUE)                                                                 \
+    static ALWAYS_INLINE RESULT##_##T NAME##_##T PARAMETERS {                                                        \
+        RESULT##_##T result;                                                                                         \
+        EACH_LANE(T) result.lane[i] = VALUE;                                                                         \
+        return result;                                                                                               \
+    }
+
+LANEWISE(f32, v, add, (v_f32 x, v_f32 y), x.lane[i] + y.lane[i])
+LANEWISE(f64, v, add, (v_f64 x, v_f64 y), x.lane[i] + y.lane[i])
+LANEWISE(f32, v, sub, (v_f32 x, v_f32 y), x.lane[i] - y.lane[i])
+LANEWISE(f64, v, sub, (v_f64 x, v_f64 y), x.lane[i] - y.lane[i])
+LANEWISE(f32, v, mul, (v_f32 x, v_f32 y), x.lane[i] * y.lane[i])
+LANEWISE(f64, v, mul, (v_f64 x, v_f64 y), x.lane[i] * y.lane[i])
+LANEWISE(f64, v, div, (v_f64 x, v_f64 y), x.lane[i] / y.lane[i])
+
+/* y where either is NaN */
+LANEWISE(f32, v, max, (v_f32 x, v_f32 y), x.lane[i] > y.lane[i] ? x.lane[i] : y.lane[i])
+LANEWISE(f64, v, max, (v_f64 x, v_f64 y), x.lane[i] > y.lane[i] ? x.lane[i] : y.lane[i])
+
+/* keep: x where the mask is set, else 0; drop: 0 where the mask is set, else x */
+LANEWISE(f32, v, keep, (m_f32 mask, v_f32 x), from_bits_f32(to_bits_f32(x.lane[i]) & mask.lane[i]))
+LANEWISE(f64, v, keep, (m_f64 mask, v_f64 x), from_bits_f64(to_bits_f64(x.lane[i]) & mask.lane[i]))
+LANEWISE(f32, v, drop, (m_f32 mask, v_f32 x), from_bits_f32(to_bits_f32(x.lane[i]) & ~mask.lane[i]))
+LANEWISE(f64, v, drop, (m_f64 mask, v_f64 x), from_bits_f64(to_bits_f64(x.lane[i]) & ~mask.lane[i]))
+
+LANEWISE(f32, v, set1, (float x), x)
+LANEWISE(f64, v, set1, (double x), x)
+LANEWISE(f32, v, load, (const float *p), p[i])
+LANEWISE(f64, v, load, (const double *p), p[i])
+
+static ALWAYS_INLINE void store_f32(float *p, v_f32 x) { EACH_LANE(f32) p[i] = x.lane[i]; }
+static ALWAYS_INLINE void store_f64(double *p, v_f64 x) { EACH_LANE(f64) p[i] = x.lane[i]; }
+
+/* x * y + z: in float32 with the sum rounded to float64 first, in float64 with the product rounded, too */
+LANEWISE(f32, v, fma, (v_f32 x, v_f32 y, v_f32 z), (float)((double)x.lane[i] * y.lane[i] + z.lane[i]))
+LANEWISE(f64, v, fma, (v_f64 x, v_f64 y, v_f64 z), x.lane[i] * y.lane[i] + z.lane[i])
+
+/* x * y + z as rounded once, short of a tie: the product and the sum to the last digit (Veltkamp and Dekker split,
+ * Knuth's TwoSum). C's fma() would be a call a lane, and a slow one on a CPU without FMA. */
+static inline double fma_once_lane(double x, double y, double z) {
+    const double x_split = x * 0x1.0000002p27, y_split = y * 0x1.0000002p27;
+    const double x_high = x_split - (x_split - x), x_low = x - x_high;
+    const double y_high = y_split - (y_split - y), y_low = y - y_high;
+    const double product = x * y;
+    const double product_low = ((x_high * y_high - product) + x_high * y_low + x_low * y_high) + x_low * y_low;
+    const double sum = product + z;
+    const double z_part = sum - product;
+    return sum + (((product - (sum - z_part)) + (z - z_part)) + product_low);
+}
+LANEWISE(f64, v, fma_once, (v_f64 x, v_f64 y, v_f64 z), fma_once_lane(x.lane[i], y.lane[i], z.lane[i]))
+
+LANEWISE(f32, v, neg, (v_f32 x), -x.lane[i])
+LANEWISE(f64, v, neg, (v_f64 x), -x.lane[i])
+
+LANEWISE(f32, m, eq, (v_f32 x, v_f32 y), x.lane[i] == y.lane[i] ? UINT32_MAX : 0)
+LANEWISE(f64, m, eq, (v_f64 x, v_f64 y), x.lane[i] == y.lane[i] ? UINT64_MAX : 0)
+LANEWISE(f32, m, ge, (v_f32 x, v_f32 y), x.lane[i] >= y.lane[i] ? UINT32_MAX : 0)
+LANEWISE(f64, m, ge, (v_f64 x, v_f64 y), x.lane[i] >= y.lane[i] ? UINT64_MAX : 0)
+
+/* The low bits of x become the exponent field of the result; see body/exp.h. */
+LANEWISE(f32, v, power_of_two, (v_f32 x), from_bits_f32(to_bits_f32(x.lane[i]) << 23))
+LANEWISE(f64, v, power_of_two, (v_f64 x), from_bits_f64(to_bits_f64(x.lane[i]) << 52))
+
+/* floor(log2(x)) of a positive normal x: its exponent field, put into the mantissa of 2**52, for want of vector
+ * instructions that convert 64-bit integers */
+LANEWISE(f64, v, exponent, (v_f64 x),
+         from_bits_f64(to_bits_f64(x.lane[i]) >> 52 | to_bits_f64(0x1p52)) - (0x1p52 + 1023))
+
+/* lanes 0-7 and lanes 8-15 in float64, and back with one rounding */
+static ALWAYS_INLINE v_f64 widen_low_f32(v_f32 x) {
+    v_f64 low;
+    EACH_LANE(f64) low.lane[i] = x.lane[i];
+    return low;
+}
+static ALWAYS_INLINE v_f64 widen_high_f32(v_f32 x) {
+    v_f64 high;
+    EACH_LANE(f64) high.lane[i] = x.lane[i + LANES_f64];
+    return high;
+}
+static ALWAYS_INLINE v_f32 narrow_f32(v_f64 low, v_f64 high) {
+    v_f32 result;
+    EACH_LANE(f64) result.lane[i] = (float)low.lane[i];
+    EACH_LANE(f64) result.lane[i + LANES_f64] = (float)high.lane[i];
+    return result;
+}
+
+/* BLOCK elements of each of LANES rows, `stride` apart, to and from BLOCK vectors with a row a lane. */
+enum { BLOCK_f32 = 4, BLOCK_f64 = 2 };
+
+#define TRANSPOSES(T, ELEM)                                                                                          \
+    static ALWAYS_INLINE void load_transposed_##T(const ELEM *p, ptrdiff_t stride, v_##T column[BLOCK_##T]) {        \
+        for (int i = 0; i < LANES_##T; i++)                                                                          \
+            for (int k = 0; k < BLOCK_##T; k++) column[k].lane[i] = p[i * stride + k];                               \
+    }                                                                                                                \
+    static ALWAYS_INLINE void store_transposed_##T(ELEM *p, ptrdiff_t stride, const v_##T column[BLOCK_##T]) {       \
+        for (int i = 0; i < LANES_##T; i++)                                                                          \
+            for (int k = 0; k < BLOCK_##T; k++) p[i * stride + k] = column[k].lane[i];                               \
+    }
+TRANSPOSES(f32, float)
+TRANSPOSES(f64, double)
+#undef TRANSPOSES
+#undef LANEWISE
+
+#endif

@@ -1,0 +1,16 @@
+/* What the vector headers of all targets share. */
+#ifndef FS_VEC_COMMON_H
+#define FS_VEC_COMMON_H
+
+#include <stddef.h>
+
+/* The kernels are one function an entry: an operation that stayed a call would pass its vectors through memory. */
+#if defined(ALWAYS_INLINE)
+/* the target has its own */
+#elif defined(_MSC_VER) && !defined(__clang__)
+#define ALWAYS_INLINE __forceinline
+#else
+#define ALWAYS_INLINE inline __attribute__((always_inline))
+#endif
+
+#endif

@@ -1,0 +1,161 @@
+/* The vector operations for AArch64, whose NEON has FMA, float64 and the default environment's subnormals.
+ *
+ * A vector is 64 bytes on every target, here four 128-bit registers. Lane i is element i in memory. */
+#ifndef FS_VEC_NEON_H
+#define FS_VEC_NEON_H
+
+#include <arm_neon.h>
+
+#include "vec_common.h"
+
+#define ISA_NAME "neon"
+
+/* Vectors whose exponentials are taken in step: one is four independent chains already. */
+#define TOGETHER 1
+
+enum { LANES_f32 = 16, LANES_f64 = 8 };
+
+typedef struct {
+    float32x4_t q[4]; /* lanes 0-3, 4-7, 8-11, 12-15 */
+} v_f32;
+
+typedef struct {
+    float64x2_t q[4]; /* lanes 0-1, 2-3, 4-5, 6-7 */
+} v_f64;
+
+/* A lane of a mask is all ones or all zeros. */
+typedef struct {
+    uint32x4_t q[4];
+} m_f32;
+
+typedef struct {
+    uint64x2_t q[4];
+} m_f64;
+
+/* Register i of the result is VALUE, an expression of i and the parameters. */
+#define EACH_Q(T, RESULT, NAME, PARAMETERS, VALUE)                                                                   \
+    static ALWAYS_INLINE RESULT##_##T NAME##_##T PARAMETERS {                                                        \
+        RESULT##_##T result;                                                                                         \
+        for (int i = 0; i < 4; i++) result.q[i] = VALUE;                                                             \
+        return result;                                                                                               \
+    }
+
+EACH_Q(f32, v, add, (v_f32 x, v_f32 y), vaddq_f32(x.q[i], y.q[i]))
+EACH_Q(f64, v, add, (v_f64 x, v_f64 y), vaddq_f64(x.q[i], y.q[i]))
+EACH_Q(f32, v, sub, (v_f32 x, v_f32 y), vsubq_f32(x.q[i], y.q[i]))
+EACH_Q(f64, v, sub, (v_f64 x, v_f64 y), vsubq_f64(x.q[i], y.q[i]))
+EACH_Q(f32, v, mul, (v_f32 x, v_f32 y), vmulq_f32(x.q[i], y.q[i]))
+EACH_Q(f64, v, mul, (v_f64 x, v_f64 y), vmulq_f64(x.q[i], y.q[i]))
+EACH_Q(f64, v, div, (v_f64 x, v_f64 y), vdivq_f64(x.q[i], y.q[i]))
+
+/* x > y ? x : y, so y where either is NaN, as on x86; FMAX and FMAXNM have rules of their own */
+EACH_Q(f32, v, max, (v_f32 x, v_f32 y), vbslq_f32(vcgtq_f32(x.q[i], y.q[i]), x.q[i], y.q[i]))
+EACH_Q(f64, v, max, (v_f64 x, v_f64 y), vbslq_f64(vcgtq_f64(x.q[i], y.q[i]), x.q[i], y.q[i]))
+
+/* keep: x where the mask is set, else 0; drop: 0 where the mask is set, else x */
+EACH_Q(f32, v, keep, (m_f32 mask, v_f32 x),
+       vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(x.q[i]), mask.q[i])))
+EACH_Q(f64, v, keep, (m_f64 mask, v_f64 x),
+       vreinterpretq_f64_u64(vandq_u64(vreinterpretq_u64_f64(x.q[i]), mask.q[i])))
+EACH_Q(f32, v, drop, (m_f32 mask, v_f32 x),
+       vreinterpretq_f32_u32(vbicq_u32(vreinterpretq_u32_f32(x.q[i]), mask.q[i])))
+EACH_Q(f64, v, drop, (m_f64 mask, v_f64 x),
+       vreinterpretq_f64_u64(vbicq_u64(vreinterpretq_u64_f64(x.q[i]), mask.q[i])))
+
+EACH_Q(f32, v, set1, (float x), vdupq_n_f32(x))
+EACH_Q(f64, v, set1, (double x), vdupq_n_f64(x))
+EACH_Q(f32, v, load, (const float *p), vld1q_f32(p + 4 * i))
+EACH_Q(f64, v, load, (const double *p), vld1q_f64(p + 2 * i))
+
+static ALWAYS_INLINE void store_f32(float *p, v_f32 x) {
+    for (int i = 0; i < 4; i++) vst1q_f32(p + 4 * i, x.q[i]);
+}
+static ALWAYS_INLINE void store_f64(double *p, v_f64 x) {
+    for (int i = 0; i < 4; i++) vst1q_f64(p + 2 * i, x.q[i]);
+}
+
+/* x * y + z, rounded once */
+EACH_Q(f32, v, fma, (v_f32 x, v_f32 y, v_f32 z), vfmaq_f32(z.q[i], x.q[i], y.q[i]))
+EACH_Q(f64, v, fma, (v_f64 x, v_f64 y, v_f64 z), vfmaq_f64(z.q[i], x.q[i], y.q[i]))
+static ALWAYS_INLINE v_f64 fma_once_f64(v_f64 x, v_f64 y, v_f64 z) { return fma_f64(x, y, z); }
+
+EACH_Q(f32, v, neg, (v_f32 x), vnegq_f32(x.q[i]))
+EACH_Q(f64, v, neg, (v_f64 x), vnegq_f64(x.q[i]))
+
+EACH_Q(f32, m, eq, (v_f32 x, v_f32 y), vceqq_f32(x.q[i], y.q[i]))
+EACH_Q(f64, m, eq, (v_f64 x, v_f64 y), vceqq_f64(x.q[i], y.q[i]))
+EACH_Q(f32, m, ge, (v_f32 x, v_f32 y), vcgeq_f32(x.q[i], y.q[i]))
+EACH_Q(f64, m, ge, (v_f64 x, v_f64 y), vcgeq_f64(x.q[i], y.q[i]))
+
+/* The low bits of x become the exponent field of the result; see body/exp.h. */
+EACH_Q(f32, v, power_of_two, (v_f32 x), vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_f32(x.q[i]), 23)))
+EACH_Q(f64, v, power_of_two, (v_f64 x), vreinterpretq_f64_u64(vshlq_n_u64(vreinterpretq_u64_f64(x.q[i]), 52)))
+
+/* floor(log2(x)) of a positive normal x: its exponent field */
+EACH_Q(f64, v, exponent, (v_f64 x),
+       vsubq_f64(vcvtq_f64_u64(vshrq_n_u64(vreinterpretq_u64_f64(x.q[i]), 52)), vdupq_n_f64(1023)))
+
+/* lanes 0-7 and lanes 8-15 in float64, and back with one rounding */
+static ALWAYS_INLINE v_f64 widen_half_f32(float32x4_t x, float32x4_t y) {
+    return (v_f64){{vcvt_f64_f32(vget_low_f32(x)), vcvt_high_f64_f32(x), vcvt_f64_f32(vget_low_f32(y)),
+                    vcvt_high_f64_f32(y)}};
+}
+static ALWAYS_INLINE v_f64 widen_low_f32(v_f32 x) { return widen_half_f32(x.q[0], x.q[1]); }
+static ALWAYS_INLINE v_f64 widen_high_f32(v_f32 x) { return widen_half_f32(x.q[2], x.q[3]); }
+static ALWAYS_INLINE v_f32 narrow_f32(v_f64 low, v_f64 high) {
+    return (v_f32){{vcvt_high_f32_f64(vcvt_f32_f64(low.q[0]), low.q[1]),
+                    vcvt_high_f32_f64(vcvt_f32_f64(low.q[2]), low.q[3]),
+                    vcvt_high_f32_f64(vcvt_f32_f64(high.q[0]), high.q[1]),
+                    vcvt_high_f32_f64(vcvt_f32_f64(high.q[2]), high.q[3])}};
+}
+
+/* BLOCK elements of each of LANES rows, `stride` apart, to and from BLOCK vectors with a row a lane. */
+enum { BLOCK_f32 = 4, BLOCK_f64 = 2 };
+
+static ALWAYS_INLINE float32x4_t low_pairs_f32(float32x4_t x, float32x4_t y) {
+    return vreinterpretq_f32_f64(vtrn1q_f64(vreinterpretq_f64_f32(x), vreinterpretq_f64_f32(y)));
+}
+static ALWAYS_INLINE float32x4_t high_pairs_f32(float32x4_t x, float32x4_t y) {
+    return vreinterpretq_f32_f64(vtrn2q_f64(vreinterpretq_f64_f32(x), vreinterpretq_f64_f32(y)));
+}
+/* its own inverse */
+static ALWAYS_INLINE void transpose_4x4_f32(float32x4_t r[4]) {
+    float32x4_t t0 = vtrn1q_f32(r[0], r[1]), t1 = vtrn2q_f32(r[0], r[1]);
+    float32x4_t t2 = vtrn1q_f32(r[2], r[3]), t3 = vtrn2q_f32(r[2], r[3]);
+    r[0] = low_pairs_f32(t0, t2);
+    r[1] = low_pairs_f32(t1, t3);
+    r[2] = high_pairs_f32(t0, t2);
+    r[3] = high_pairs_f32(t1, t3);
+}
+static ALWAYS_INLINE void load_transposed_f32(const float *p, ptrdiff_t stride, v_f32 column[4]) {
+    for (int i = 0; i < 4; i++, p += 4 * stride) {
+        float32x4_t r[4] = {vld1q_f32(p), vld1q_f32(p + stride), vld1q_f32(p + 2 * stride),
+                            vld1q_f32(p + 3 * stride)};
+        transpose_4x4_f32(r);
+        for (int k = 0; k < 4; k++) column[k].q[i] = r[k];
+    }
+}
+static ALWAYS_INLINE void store_transposed_f32(float *p, ptrdiff_t stride, const v_f32 column[4]) {
+    for (int i = 0; i < 4; i++, p += 4 * stride) {
+        float32x4_t r[4] = {column[0].q[i], column[1].q[i], column[2].q[i], column[3].q[i]};
+        transpose_4x4_f32(r);
+        for (int k = 0; k < 4; k++) vst1q_f32(p + k * stride, r[k]);
+    }
+}
+
+static ALWAYS_INLINE void load_transposed_f64(const double *p, ptrdiff_t stride, v_f64 column[2]) {
+    for (int i = 0; i < 4; i++, p += 2 * stride) {
+        float64x2_t even = vld1q_f64(p), odd = vld1q_f64(p + stride);
+        column[0].q[i] = vtrn1q_f64(even, odd);
+        column[1].q[i] = vtrn2q_f64(even, odd);
+    }
+}
+static ALWAYS_INLINE void store_transposed_f64(double *p, ptrdiff_t stride, const v_f64 column[2]) {
+    for (int i = 0; i < 4; i++, p += 2 * stride) {
+        vst1q_f64(p, vtrn1q_f64(column[0].q[i], column[1].q[i]));
+        vst1q_f64(p + stride, vtrn2q_f64(column[0].q[i], column[1].q[i]));
+    }
+}
+#undef EACH_Q
+
+#endif

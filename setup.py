@@ -1,0 +1,144 @@
+"""Build one static library per instruction set, then the Cython modules that link them all.
+
+Switches, all from the environment, each with a build directory of its own:
+    FASTSOFTMAX_NO_OPENMP=1     build without OpenMP (the default on macOS, where 0 asks for it)
+    FASTSOFTMAX_DEBUG=1         Cython's checks and the kernels' assertions on, -O1 -g
+    FASTSOFTMAX_SANITIZE=a,b    -fsanitize=a,b
+    FASTSOFTMAX_ANNOTATE=1      Cython's annotated sources as HTML beside the generated C
+"""
+
+import os
+import platform
+import sys
+import sysconfig
+from pathlib import Path
+
+import numpy
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.errors import CompileError, LinkError
+
+MACOS = sys.platform == "darwin"
+MSVC = "MSC" in sys.version
+PLATFORM = sysconfig.get_platform()
+if PLATFORM.endswith("universal2"):  # the flags below are for one architecture
+    os.environ.setdefault("ARCHFLAGS", f"-arch {platform.machine()}")
+    PLATFORM = os.environ["ARCHFLAGS"]
+
+SWITCHES = {
+    name: value
+    for name in ("no_openmp", "debug", "sanitize", "annotate")
+    if (value := os.environ.get(f"FASTSOFTMAX_{name.upper()}", "0")) not in ("", "0")
+}
+DEBUG = "debug" in SWITCHES
+OPENMP = os.environ.get("FASTSOFTMAX_NO_OPENMP", "1" if MACOS else "0") in ("", "0")
+BUILD = "/".join(["build", *(f"{name}-{value}" for name, value in SWITCHES.items())])
+
+KERNELS = Path("fastsoftmax/kernels")
+HEADERS = sorted(map(str, KERNELS.rglob("*.h")))
+# The targets beside baseline, by the machine that is built for.
+if MSVC:
+    X86 = {"avx2": "/arch:AVX2", "avx512": "/arch:AVX512"}
+else:
+    AVX512 = "-mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c -mprefer-vector-width=512"
+    X86 = {"avx2": "-mavx2 -mfma -mf16c", "avx512": AVX512}
+ARM = {"neon": ""}
+MACHINES = {"x86_64": X86, "amd64": X86, "aarch64": ARM, "arm64": ARM}
+TARGETS = MACHINES.get(PLATFORM.rpartition("-")[2].split()[-1], {})
+
+# Contraction stays off: it would make the bits differ between targets.
+if MSVC:
+    CFLAGS = KERNEL_CFLAGS = ["/std:c11", "/Od" if DEBUG else "/O2", "/fp:precise"]
+    LDFLAGS = []
+else:
+    LDFLAGS = [f"-fsanitize={SWITCHES['sanitize']}"] if "sanitize" in SWITCHES else []
+    CFLAGS = ["-O1", "-g", "-UNDEBUG"] if DEBUG else ["-O3", "-g" if LDFLAGS else "-g0"]
+    CFLAGS += ["-ffp-contract=off", "-fvisibility=hidden", *LDFLAGS]
+    KERNEL_CFLAGS = [*CFLAGS, "-std=c11", "-fPIC", "-Wall", "-Wextra"]
+    KERNEL_CFLAGS += ["-Werror=implicit-function-declaration"]
+
+
+def library(name, source, cflags="", macros=()):
+    return f"fs_{name}", {
+        "sources": [str(KERNELS / source)],
+        "obj_deps": {"": HEADERS},
+        "include_dirs": [str(KERNELS)],
+        "cflags": [*KERNEL_CFLAGS, *cflags.split()],
+        "macros": [*macros],
+    }
+
+
+def module(path):
+    return Extension(
+        f"fastsoftmax.{path.stem}",
+        [str(path)],
+        include_dirs=[numpy.get_include(), str(KERNELS)],
+        define_macros=[
+            ("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"),
+            ("NPY_TARGET_VERSION", "NPY_2_0_API_VERSION"),
+        ],
+        depends=[*HEADERS, *map(str, sorted(KERNELS.rglob("*.c")))],
+        extra_compile_args=[*CFLAGS],
+        extra_link_args=[*LDFLAGS],
+    )
+
+
+class BuildExt(build_ext):
+    """After the kernels, and with OpenMP where a program that uses it compiles and links."""
+
+    def run(self):
+        self.run_command("build_clib")
+        super().run()
+
+    def build_extensions(self):
+        compile_flags = ["/openmp"] if MSVC else ["-fopenmp"]
+        link_flags = [] if MSVC else compile_flags
+        if OPENMP and self.has_openmp(compile_flags, link_flags):
+            for extension in self.extensions:
+                extension.extra_compile_args += compile_flags
+                extension.extra_link_args += link_flags
+        super().build_extensions()
+
+    def has_openmp(self, compile_flags, link_flags):
+        compiler, folder = self.compiler, self.build_temp
+        if not Path(compiler.executable_filename("openmp", output_dir=folder)).exists():
+            source = Path(folder, "openmp.c")
+            source.write_text(
+                "#include <omp.h>\nint main(void) { return omp_get_max_threads(); }\n"
+            )
+            try:
+                objects = compiler.compile([str(source)], extra_postargs=compile_flags)
+                compiler.link_executable(objects, "openmp", folder, extra_postargs=link_flags)
+            except (CompileError, LinkError):
+                print("fastsoftmax: no OpenMP here, building without it", file=sys.stderr)
+                return False
+        return True
+
+
+setup(
+    libraries=[
+        library(
+            "dispatch", "dispatch.c", macros=[(f"FS_HAVE_{isa.upper()}", "1") for isa in TARGETS]
+        ),
+        library("baseline", "targets/baseline.c"),
+        *(library(isa, f"targets/{isa}.c", cflags) for isa, cflags in TARGETS.items()),
+    ],
+    ext_modules=cythonize(
+        [module(path) for path in sorted(Path("fastsoftmax").glob("*.pyx"))],
+        build_dir=f"{BUILD}/cython",
+        annotate="annotate" in SWITCHES,
+        compiler_directives={
+            "language_level": 3,
+            "boundscheck": DEBUG,
+            "wraparound": DEBUG,
+            "initializedcheck": DEBUG,
+            "cdivision": True,
+            "freethreading_compatible": True,
+            "embedsignature": True,
+            "autotestdict": False,
+        },
+    ),
+    cmdclass={"build_ext": BuildExt},
+    options={"build": {"build_base": BUILD}},
+)

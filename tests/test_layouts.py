@@ -1,0 +1,136 @@
+"""Every dim of an array: last, first, middle, negative, several together; and every layout."""
+
+import functools
+import itertools
+
+import numpy as np
+import pytest
+
+import inputs
+import oracle
+from checks import FLOATS, OPS, assert_exact, call
+
+pytestmark = pytest.mark.usefixtures("isa")
+
+LENGTHS = (1, 2, 3, 5, 17, 64, 100, 1000)
+DIMS_OF_4D = [
+    *range(-4, 4),
+    *itertools.permutations(range(4), 2),
+    (1, 2, 3),
+    (-1, 0, 2),
+    (0, 1, 2, 3),
+]
+
+
+@functools.cache
+def _strips(op, dtype, length):
+    """(outer, length, inner) arrays over their middle dim, with what is exact."""
+    w = inputs.WIDTH[dtype]
+    made = []
+    for outer, inner in itertools.product((1, 3), (1, 2, w - 1, w, w + 1, 2 * w + 1, 4 * w, 100)):
+        x = inputs.normal(dtype, (outer, length, inner), seed=outer * 1000 + inner, scale=6.0)
+        made.append((x, oracle.exact(op, x, 1)))
+    return tuple(made)
+
+
+@functools.cache
+def _exact_4d(op, dtype, dim):
+    x = inputs.normal(dtype, (5, 4, 7, 6), seed=4, scale=8.0)
+    return x, oracle.exact(op, x, dim)
+
+
+@functools.cache
+def _exact_tall(op, dtype, shape, dim):
+    x = inputs.normal(dtype, shape, seed=9)
+    return x, oracle.exact(op, x, dim)
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("op", OPS)
+def test_middle_dim(op, dtype, length):
+    for x, wanted in _strips(op, dtype, length):
+        assert_exact(op, x, 1, against=wanted)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("op", OPS)
+def test_every_dim_and_tuple_of_dims(op, dtype):
+    for dim in DIMS_OF_4D:
+        x, wanted = _exact_4d(op, dtype, dim)
+        assert_exact(op, x, dim, against=wanted)
+
+
+@pytest.mark.parametrize("shape", [(200_003, 3), (70_000, 1, 2), (30_011, 33), (2, 20_000, 5)])
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_tall_and_narrow(dtype, shape):
+    dim = int(np.argmax(shape))
+    for op in ("softmax", "log_softmax", "logsumexp"):
+        x, wanted = _exact_tall(op, dtype, shape, dim)
+        assert_exact(op, x, dim, against=wanted)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("op", OPS)
+def test_hard_inputs_as_columns(op, dtype):
+    for name in (
+        "two classes, any gap",
+        "the largest numbers mixed",
+        "-inf as a mask",
+        "confident rows",
+    ):
+        for x in inputs.hard(name, dtype):
+            columns = np.ascontiguousarray(x.T)
+            assert_exact(op, columns, 0)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("op", OPS)
+def test_permuted_contiguous(op, dtype):
+    for axes in itertools.permutations(range(3)):
+        x = inputs.normal(dtype, (6, 9, 20), seed=3).transpose(axes)
+        for dim in (0, 1, 2, (0, 2)):
+            assert_exact(op, x, dim)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_fortran_order(dtype):
+    x = np.asfortranarray(inputs.normal(dtype, (40, 130), seed=3))
+    for op, dim in itertools.product(OPS, (0, 1)):
+        assert_exact(op, x, dim)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("op", OPS)
+def test_dims_of_length_one(op, dtype):
+    for shape in ((1,), (1, 1), (4, 1, 5), (1, 30), (30, 1)):
+        x = inputs.normal(dtype, shape, seed=1)
+        for dim in range(len(shape)):
+            assert_exact(op, x, dim)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("op", OPS)
+def test_any_strides_are_right(op, dtype):
+    base = inputs.normal(dtype, (12, 40, 70), seed=8)
+    views = [base[::2], base[:, ::3], base[..., ::2], base[..., 5:40], base[::-1, ::-2, ::-3]]
+    views += [np.broadcast_to(base[0, :1], (9, 70)), np.broadcast_to(base[:1, :, :1], (3, 40, 6))]
+    for x, dim in itertools.product(views, (0, 1, -1)):
+        copied = np.ascontiguousarray(x)
+        before = base.copy()
+        assert_exact(op, x, dim, against=oracle.exact(op, copied, dim))
+        assert np.array_equal(base, before)
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_keepdim_and_shapes(op):
+    x = inputs.normal("float32", (3, 4, 5), seed=8)
+    if op == "logsumexp":
+        for dim in (0, 1, -1, (0, 2), (2, 0), [1, 2], (0, 1, 2)):
+            axes = tuple(dim) if isinstance(dim, list) else dim
+            kept = call(op, x, dim, keepdim=True)
+            assert kept.shape == x.max(axis=axes, keepdims=True).shape
+            assert call(op, x, dim).shape == x.max(axis=axes).shape
+            assert np.array_equal(kept.reshape(-1), call(op, x, dim).reshape(-1))
+    else:
+        assert call(op, x, (0, 2)).shape == x.shape

@@ -1,0 +1,136 @@
+"""A row's result depends on that row alone, to the last bit.
+
+Not on its neighbours, its place among them, the alignment of the memory, the number of threads, or
+whether the result overwrites the input. Different layouts (a last dim, another dim) may differ, so
+each is compared with its like.
+"""
+
+import numpy as np
+import pytest
+
+import inputs
+from checks import FLOATS, OPS, call, same_bits
+from subprocesses import run_python
+
+pytestmark = pytest.mark.usefixtures("isa")
+
+SIZES = (1, 2, 3, 7, 8, 9, 10, 15, 16, 17, 31, 33, 48, 63, 64, 65, 97, 128, 129, 1000)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("op", OPS)
+def test_a_row_alone_and_in_a_batch(op, dtype):
+    for n in SIZES:
+        x = inputs.normal(dtype, (45, n), seed=n, scale=8.0)
+        whole = call(op, x)
+        for i in range(len(x)):
+            assert same_bits(call(op, x[i].copy()), np.asarray(whole[i])), (n, i)
+        for start, stop in ((0, 2), (1, 9), (3, 20), (7, 24), (13, 45)):
+            part = call(op, x[start:stop].copy())
+            assert same_bits(part, whole[start:stop]), (n, start, stop)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("op", OPS)
+def test_a_row_among_any_neighbours(op, dtype):
+    for n in SIZES:
+        x = inputs.normal(dtype, (45, n), seed=n)
+        whole = call(op, x)
+        others = x.copy()
+        others[::2] = inputs.normal(dtype, others[::2].shape, seed=1, scale=1000.0)
+        others[::6] = np.inf
+        assert same_bits(call(op, others)[1::2], whole[1::2]), n
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("op", OPS)
+def test_a_long_row_alone_and_in_a_batch(op, dtype):
+    n = 2 * inputs.LONG_ROW[dtype] + 333
+    x = inputs.normal(dtype, (3, n), seed=2)
+    whole = call(op, x)
+    for i in range(3):
+        assert same_bits(call(op, x[i].copy()), np.asarray(whole[i]))
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("op", OPS)
+def test_columns_alone_and_in_a_batch(op, dtype):
+    for length in (1, 2, 3, 17, 100, 1000):
+        x = inputs.normal(dtype, (3, length, 70), seed=length, scale=8.0)
+        whole = call(op, x, 1)
+        assert same_bits(call(op, x[1:2].copy(), 1), whole[1:2]), length
+        for start, stop in ((0, 2), (1, 4), (5, 13), (16, 33), (3, 68)):
+            part = call(op, x[..., start:stop].copy(), 1)
+            assert same_bits(part, np.ascontiguousarray(whole[..., start:stop])), (
+                length,
+                start,
+                stop,
+            )
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("op", OPS)
+def test_any_alignment(op, dtype):
+    itemsize = np.dtype(dtype).itemsize
+    for shape, dim in (
+        ((5, 10), -1),
+        ((3, 70), -1),
+        ((2, 1000), -1),
+        ((70, 30), 0),
+        ((1, 70001), -1),
+    ):
+        x = inputs.normal(dtype, shape, seed=6)
+        wanted = call(op, x, dim)
+        room = np.empty(x.nbytes + 128, np.uint8)
+        room = room[-room.ctypes.data % 64 :]
+        for shift in range(0, 64, itemsize):
+            moved = room[shift : shift + x.nbytes].view(dtype).reshape(shape)
+            moved[...] = x
+            assert same_bits(call(op, moved, dim), wanted), (shape, shift)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("op", ["softmax", "log_softmax", "softmin"])
+def test_in_place(op, dtype):
+    shapes = [((1,), 0), ((45, 3), -1), ((45, 10), -1), ((7, 64), -1), ((3, 1000), -1)]
+    shapes += [
+        ((1, 3 * inputs.LONG_ROW[dtype] + 5), -1),
+        ((100, 33), 0),
+        ((3, 17, 40), 1),
+        ((150_001, 3), 0),
+    ]
+    for shape, dim in shapes:
+        x = inputs.normal(dtype, shape, seed=6)
+        wanted = call(op, x, dim)
+        assert call(op, x, dim, out=x) is x
+        assert same_bits(x, wanted), (shape, dim)
+
+
+THREADS = """
+import hashlib, sys
+import numpy as np
+import fastsoftmax
+import fastsoftmax.functional as F
+from fastsoftmax import _core
+
+_core._use_isa(sys.argv[1])
+rng = np.random.default_rng(0)
+for dtype in ("float32", "float64"):
+    for shape, dim in [((1000, 257), -1), ((20011, 10), -1), ((1, 500003), -1), ((2, 200001), -1),
+                       ((3, 257, 300), 1), ((257, 1000), 0), ((150001, 3), 0),
+                       ((1000, 40, 30), (0, 2))]:
+        x = rng.normal(size=shape).astype(dtype)
+        for op in ("softmax", "log_softmax", "logsumexp"):
+            found = set()
+            for threads in (1, 2, 3, 4):
+                with fastsoftmax.num_threads(threads):
+                    assert fastsoftmax.get_num_threads() == threads
+                    found.add(hashlib.sha256(getattr(F, op)(x, dim).tobytes()).hexdigest())
+            assert len(found) == 1, (dtype, shape, dim, op)
+print("the same")
+"""
+
+
+def test_any_number_of_threads(isa):
+    result = run_python(THREADS, isa, environment={"OMP_NUM_THREADS": "4"})
+    assert result.stdout.strip() == "the same"

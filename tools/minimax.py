@@ -1,0 +1,96 @@
+"""Derive the polynomial coefficients of fastsoftmax/kernels/body/{exp,log}.h.
+
+Remez exchange in 60-digit arithmetic, then rounding to the element type; prints hex floats and the
+relative error of the rounded polynomial, in units of 2**-p (p = 24 or 53). Needs mpmath only:
+
+    python tools/minimax.py
+"""
+
+import struct
+
+from mpmath import mp, mpf
+
+mp.dps = 60
+
+
+def remez(target, weight, powers, low, high, rounds=30):
+    """Coefficients c of sum(c[i] * x**powers[i]) with the least largest |(p - target) * weight|."""
+    size = len(powers) + 1
+    nodes = [
+        (low + high) / 2 - (high - low) / 2 * mp.cos(mp.pi * (2 * i + 1) / (2 * size))
+        for i in range(size)
+    ]
+    grid = [low + (high - low) * mpf(i) / 4000 for i in range(4001)]
+    for _ in range(rounds):
+        matrix = mp.matrix(size, size)
+        right = mp.matrix(size, 1)
+        for i, x in enumerate(nodes):
+            for j, power in enumerate(powers):
+                matrix[i, j] = x**power
+            matrix[i, size - 1] = (-1) ** i / weight(x)
+            right[i] = target(x)
+        solution = mp.lu_solve(matrix, right)
+        coefficients = [solution[i] for i in range(size - 1)]
+
+        def error(x, c=coefficients):
+            value = sum(a * x**p for a, p in zip(c, powers, strict=True))
+            return (value - target(x)) * weight(x)
+
+        errors = [error(x) for x in grid]
+        # one extremum for each run of equal sign
+        new, start = [], 0
+        for i in range(1, len(grid) + 1):
+            if i == len(grid) or (errors[i] > 0) != (errors[start] > 0):
+                best = max(range(start, i), key=lambda k: abs(errors[k]))
+                new.append(grid[best])
+                start = i
+        if len(new) != size:
+            break
+        if max(abs(a - b) for a, b in zip(new, nodes, strict=True)) == 0:
+            break
+        nodes = new
+    return coefficients
+
+
+def rounded(value, bits):
+    code = "<f" if bits == 24 else "<d"
+    return struct.unpack(code, struct.pack(code, float(value)))[0]
+
+
+def report(name, target, weight, powers, low, high, bits):
+    coefficients = [rounded(c, bits) for c in remez(target, weight, powers, low, high)]
+    worst = mpf(0)
+    for i in range(2001):
+        x = low + (high - low) * mpf(i) / 2000
+        if x:
+            value = sum(mpf(a) * x**p for a, p in zip(coefficients, powers, strict=True))
+            worst = max(worst, abs((value - target(x)) * weight(x)))
+    print(f"{name}: error {float(worst * 2**bits):.4f} * 2**-{bits}")
+    for power, c in zip(powers, coefficients, strict=True):
+        print(f"    x**{power}: {float.hex(c)}  ({c!r})")
+
+
+def main():
+    half = mp.log(2) / 2 * (1 + mpf(2) ** -9)
+    for bits, degree in ((24, 6), (53, 11)):
+        # e**r = 1 + r + r**2 * q(r)
+        report(
+            f"exp float{32 if bits == 24 else 64}",
+            lambda r: mp.exp(r) - 1 - r,
+            lambda r: mp.exp(-r),
+            list(range(2, degree + 1)),
+            -half,
+            half,
+            bits,
+        )
+    # log(1+g) = 2 atanh(s), s = g/(2+g): 2 atanh(s) - 2 s = s * z * p(z), z = s*s
+    top = ((mp.sqrt(2) - 1) / (mp.sqrt(2) + 1)) ** 2 * (1 + mpf(2) ** -9)
+
+    def series(z):
+        return mpf(2) * z / 3 if z < mpf(10) ** -20 else 2 * mp.atanh(mp.sqrt(z)) / mp.sqrt(z) - 2
+
+    report("log float64", series, lambda z: mpf(1) / 2, list(range(1, 8)), mpf(0), top, 53)
+
+
+if __name__ == "__main__":
+    main()
