@@ -1,18 +1,17 @@
 """The hot path: from checked arguments and a known layout to kernels over tiles.
 
-Small contiguous inputs go straight from here to one kernel call. Everything else is resolved by
+Contiguous inputs go straight from here to the kernels, small ones in one call. The rest is resolved by
 `_arguments` and `_layout` to typed memoryviews of rows or columns, which the loops below cut into
 tiles and share among threads. A row's tile never depends on the thread count.
 """
 
 import os
 
-import numpy as np
-
 cimport numpy as cnp
 from cpython.long cimport PyLong_AsLongAndOverflow
 from cython.parallel cimport prange, threadid
 from libc.stdlib cimport free, malloc
+from libc.string cimport memcmp, memcpy
 
 from fastsoftmax._threads cimport begin_team, end_team
 
@@ -194,14 +193,17 @@ cdef int _columns(
     )
     cdef Py_ssize_t strips = (inner + width - 1) // width
     cdef Py_ssize_t i
-    cdef void *memory = _scratch(threads, FS_SCRATCH)
+    cdef Py_ssize_t needed = min(
+        FS_SCRATCH, (n + 2) * min(width, (inner + 15) // 16 * 16) * <Py_ssize_t> sizeof(real)
+    )
+    cdef void *memory = _scratch(threads, needed)
     for i in prange(
         outer * strips, num_threads=threads, use_threads_if=threads > 1, schedule="static"
     ):
         kernels.columns(&x[i // strips, 0, i % strips * width],
                         &y[i // strips, 0, i % strips * width],
                         min(width, inner - i % strips * width), n, x_stride, y_stride,
-                        _aligned(memory) + threadid() * FS_SCRATCH)
+                        _aligned(memory) + threadid() * needed)
     free(memory)
     return 0
 
@@ -248,13 +250,13 @@ cdef int _run(fs_operation operation, int type, const real[:, :, :] x, real[:, :
     return 0
 
 
-def _compute(int operation, x, y):
+cpdef _compute(int operation, x, y):
     """Run an operation on x of shape (outer, n, inner), none of them 0.
 
     y has that shape too, or (outer, 1, inner) for logsumexp. Both have one dtype. Where inner is 1,
     the elements along n are adjacent, else those along inner.
     """
-    if x.dtype == np.float32:
+    if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32:
         _run[float](<fs_operation> operation, FS_F32, x, y)
     else:
         _run[double](<fs_operation> operation, FS_F64, x, y)
@@ -290,14 +292,16 @@ def _finish(int operation, const real[::1] part, real[::1] result, whole):
     _table.kernels[<int> operation][type].finish(&part[0], &result[0], part.shape[0], &carry)
 
 
-cdef object _small(fs_operation operation, object input, object dim, bint keepdim):
-    """The result for a small contiguous array over its last dimension, else None."""
-    cdef char memory[4096 + 64]  # FS_SHORT_SCRATCH + ALIGNMENT
+cdef object _direct(fs_operation operation, object input, object dim, bint keepdim, object out):
+    """The result for a contiguous array over one dimension, the common case; else None.
+
+    `out` is taken if it is contiguous too and nothing speaks against it; else all is left to
+    `apply`, which says what.
+    """
     cdef cnp.ndarray x, y
     cdef cnp.npy_intp shape[64]
-    cdef cnp.npy_intp *dims
-    cdef Py_ssize_t n, size
-    cdef int type, ndim, overflow = 0, i
+    cdef Py_ssize_t outer = 1, n, inner = 1, size, overlap
+    cdef int type, ndim, kept, i, overflow = 0
     cdef long axis
     if not cnp.PyArray_CheckExact(input) or (<object> dim).__class__ is not int:
         return None
@@ -310,25 +314,59 @@ cdef object _small(fs_operation operation, object input, object dim, bint keepdi
         return None
     ndim = cnp.PyArray_NDIM(x)
     axis = PyLong_AsLongAndOverflow(dim, &overflow)
-    if ndim == 0 or (axis != ndim - 1 and axis != -1) or not cnp.PyArray_ISCARRAY_RO(x):
+    if overflow or not -ndim <= axis < ndim or not cnp.PyArray_ISCARRAY_RO(x):
         return None
-    size = cnp.PyArray_SIZE(x)
-    if size == 0 or size > SMALL:
+    if axis < 0:
+        axis += ndim
+    memcpy(shape, cnp.PyArray_DIMS(x), ndim * sizeof(cnp.npy_intp))
+    for i in range(axis):
+        outer *= shape[i]
+    n = shape[axis]
+    for i in range(axis + 1, ndim):
+        inner *= shape[i]
+    size = outer * n * inner
+    if size == 0:
         return None
-    dims = cnp.PyArray_DIMS(x)
-    n = dims[ndim - 1]
+    kept = ndim
     if operation == FS_LOGSUMEXP:
-        for i in range(ndim - 1):
-            shape[i] = dims[i]
-        shape[ndim - 1] = 1
-        y = cnp.PyArray_EMPTY(ndim if keepdim else ndim - 1, shape, cnp.PyArray_TYPE(x), 0)
-        _table.kernels[<int> operation][type].rows(
-            cnp.PyArray_DATA(x), cnp.PyArray_DATA(y), size // n, n, n, 1, _aligned(memory))
-        return y
-    y = cnp.PyArray_EMPTY(ndim, dims, cnp.PyArray_TYPE(x), 0)
-    _table.kernels[<int> operation][type].rows(
-        cnp.PyArray_DATA(x), cnp.PyArray_DATA(y), size // n, n, n, n, _aligned(memory))
+        shape[axis] = 1
+        if not keepdim:
+            kept = ndim - 1
+            for i in range(axis, kept):
+                shape[i] = shape[i + 1]
+    if out is None:
+        y = cnp.PyArray_EMPTY(kept, shape, cnp.PyArray_TYPE(x), 0)
+    else:
+        if not cnp.PyArray_CheckExact(out):
+            return None
+        y = <cnp.ndarray> out
+        if (
+            cnp.PyArray_TYPE(y) != cnp.PyArray_TYPE(x)
+            or cnp.PyArray_NDIM(y) != kept
+            or memcmp(cnp.PyArray_DIMS(y), shape, kept * sizeof(cnp.npy_intp)) != 0
+            or not cnp.PyArray_ISCARRAY(y)
+        ):
+            return None
+        overlap = <char *> cnp.PyArray_DATA(y) - <char *> cnp.PyArray_DATA(x)
+        if -cnp.PyArray_NBYTES(y) < overlap < cnp.PyArray_NBYTES(x):
+            if overlap != 0 or operation == FS_LOGSUMEXP:
+                return None
+    if size <= SMALL and inner == 1:
+        _one_tile(operation, type, x, y, outer, n)
+    else:
+        last = 1 if operation == FS_LOGSUMEXP else n
+        _compute(operation, x.reshape(outer, n, inner), y.reshape(outer, last, inner))
     return y
+
+
+cdef int _one_tile(
+    fs_operation operation, int type, cnp.ndarray x, cnp.ndarray y, Py_ssize_t rows, Py_ssize_t n
+) except -1:
+    cdef char memory[4096 + 64]  # FS_SHORT_SCRATCH + ALIGNMENT
+    _table.kernels[<int> operation][type].rows(
+        cnp.PyArray_DATA(x), cnp.PyArray_DATA(y), rows, n,
+        n, 1 if operation == FS_LOGSUMEXP else n, _aligned(memory))
+    return 0
 
 
 def softmax(input, dim=None, int _stacklevel=3, dtype=None, *, out=None, where=None):
@@ -390,8 +428,8 @@ def softmax(input, dim=None, int _stacklevel=3, dtype=None, *, out=None, where=N
     >>> F.softmax(np.array([1.0, 2.0, 3.0, 4.0]), dim=0).round(4)
     array([0.0321, 0.0871, 0.2369, 0.6439])
     """
-    if dtype is None and out is None and where is None:
-        result = _small(FS_SOFTMAX, input, dim, False)
+    if dtype is None and where is None:
+        result = _direct(FS_SOFTMAX, input, dim, False, out)
         if result is not None:
             return result
     return apply(FS_SOFTMAX, input, dim, False, dtype, out, where, _stacklevel)
@@ -451,8 +489,8 @@ def log_softmax(input, dim=None, int _stacklevel=3, dtype=None, *, out=None, whe
     >>> F.log_softmax(np.array([0.0, 100.0]), dim=0)
     array([-1.00000000e+02, -3.72007598e-44])
     """
-    if dtype is None and out is None and where is None:
-        result = _small(FS_LOG_SOFTMAX, input, dim, False)
+    if dtype is None and where is None:
+        result = _direct(FS_LOG_SOFTMAX, input, dim, False, out)
         if result is not None:
             return result
     return apply(FS_LOG_SOFTMAX, input, dim, False, dtype, out, where, _stacklevel)
@@ -495,8 +533,8 @@ def softmin(input, dim=None, int _stacklevel=3, dtype=None, *, out=None, where=N
     >>> F.softmin(np.array([1.0, 2.0, 3.0, 4.0]), dim=0).round(4)
     array([0.6439, 0.2369, 0.0871, 0.0321])
     """
-    if dtype is None and out is None and where is None:
-        result = _small(FS_SOFTMIN, input, dim, False)
+    if dtype is None and where is None:
+        result = _direct(FS_SOFTMIN, input, dim, False, out)
         if result is not None:
             return result
     return apply(FS_SOFTMIN, input, dim, False, dtype, out, where, _stacklevel)
@@ -545,8 +583,8 @@ def logsumexp(input, dim, bint keepdim=False, *, out=None, where=None):
     >>> F.logsumexp(np.array([[1000.0, 1000.0], [0.0, -1000.0]]), dim=1)
     array([1000.69314718,    0.        ])
     """
-    if out is None and where is None:
-        result = _small(FS_LOGSUMEXP, input, dim, keepdim)
+    if where is None:
+        result = _direct(FS_LOGSUMEXP, input, dim, keepdim, out)
         if result is not None:
             return result
     return apply(FS_LOGSUMEXP, input, dim, keepdim, None, out, where, 3)

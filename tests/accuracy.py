@@ -53,6 +53,8 @@ def cases(dtype, quick):
     for n in LENGTHS:
         if not (quick and n > 200_000):
             yield f"rows of {n}", lengths(dtype, n)
+    equal = (1000, 70_000) if quick else (1000, 70_000, 4_000_000)
+    yield "equal values", ((inputs.fit(np.full((1, n), 0.3), dtype), -1) for n in equal)
     for name in inputs.HARD:
         yield name, ((x, -1) for x in inputs.hard(name, dtype))
         yield f"{name}, as columns", ((x.T.copy(), 0) for x in inputs.hard(name, dtype))
@@ -151,7 +153,7 @@ def arguments():
     targets = _core._isa_available()
     parser.add_argument("--quick", action="store_true", help="no rows above 200,000 elements")
     parser.add_argument("--isa", nargs="+", choices=[*targets, "all"], help="default: the best")
-    parser.add_argument("--dtype", nargs="+", choices=inputs.DTYPES, default=inputs.TABLED)
+    parser.add_argument("--dtype", nargs="+", choices=inputs.DTYPES, default=tuple(inputs.DTYPES))
     parser.add_argument("--op", nargs="+", choices=oracle.OPS, default=oracle.OPS)
     parser.add_argument("--peers", action="store_true", help="columns for installed libraries")
     options = parser.parse_args()

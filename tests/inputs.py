@@ -16,9 +16,6 @@ else:
     DTYPES = {name: np.dtype(name) for name in ("float32", "float64", "float16")}
     DTYPES["bfloat16"] = np.dtype(ml_dtypes.bfloat16)
 
-# What the accuracy table is about.
-TABLED = ("float32", "float64")
-
 # Lanes of the widest vector any target has; those of the narrower ones divide it.
 WIDTH = {"float32": 16, "float64": 8, "float16": 16, "bfloat16": 16}
 

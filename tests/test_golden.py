@@ -30,7 +30,7 @@ ERRORS = {  # AxisError is an IndexError
 
 
 class Difference(NamedTuple):
-    """One deliberate difference: whose, in which records, and what ours is (a dtype or an error)."""
+    """A deliberate difference: whose, in which records, and ours (a dtype or an error)."""
 
     library: str
     about: Callable[[dict], bool]

@@ -75,8 +75,10 @@ static ALWAYS_INLINE void S(exp_at)(const S(elem) *x, T(v) *e, int vectors, cons
     T(exp)(e, vectors, ref);
 }
 
-/* The sum of exp(x) * 2**-N, and these in e unless it is NULL. */
-static ALWAYS_INLINE T(sum) S(row_exp)(const S(elem) *x, T(elem) *e, ptrdiff_t n, T(reference) ref, int negate) {
+/* The sum of exp(x) * 2**-N, and these in e unless it is NULL. Fetches what lies `ahead` elements further on, the
+ * next group, so that its first stage does not wait for memory while this one computes. */
+static ALWAYS_INLINE T(sum)
+    S(row_exp)(const S(elem) *x, T(elem) *e, ptrdiff_t n, T(reference) ref, ptrdiff_t ahead, int negate) {
     enum { W = T(LANES), STEP = W * TOGETHER };
     T(v) last = S(load_signed)(x + n - W, negate);
     T(sum) sum = T(sum_zero)();
@@ -85,6 +87,7 @@ static ALWAYS_INLINE T(sum) S(row_exp)(const S(elem) *x, T(elem) *e, ptrdiff_t n
         const ptrdiff_t end = n - i < FOLD * W ? n : i + FOLD * W;
         T(run) run = T(run_start)();
         for (; i + STEP <= end; i += STEP) {
+            for (int k = 0; k < TOGETHER; k++) prefetch(x + i + k * W + ahead);
             S(exp_at)(x + i, v, TOGETHER, &ref, negate);
             for (int k = 0; k < TOGETHER; k++) {
                 if (e) T(store)(e + i + k * W, v[k]);
@@ -117,13 +120,15 @@ static ALWAYS_INLINE void S(split)(T(v) *v, int vectors, T(v) top, const T(refer
 }
 
 /* The sum below the maximum; the number of maxima, a lane each, in *tops. */
-static ALWAYS_INLINE T(sum) S(row_rest)(const S(elem) *x, ptrdiff_t n, T(elem) top, T(reference) ref, T(v) *tops) {
+static ALWAYS_INLINE T(sum)
+    S(row_rest)(const S(elem) *x, ptrdiff_t n, T(elem) top, T(reference) ref, ptrdiff_t ahead, T(v) *tops) {
     enum { W = T(LANES), STEP = W * TOGETHER };
     const T(v) top_v = T(set1)(top);
     T(sum) sum = T(sum_zero)();
     T(v) v[TOGETHER], tops_v = T(set1)(0);
     ptrdiff_t i = 0;
     for (; i + STEP <= n; i += STEP) {
+        for (int k = 0; k < TOGETHER; k++) prefetch(x + i + k * W + ahead);
         for (int k = 0; k < TOGETHER; k++) v[k] = S(load)(x + i + k * W);
         S(split)(v, TOGETHER, top_v, &ref, &tops_v);
         for (int k = 0; k < TOGETHER; k++) T(sum_add)(&sum, v[k]);
@@ -223,7 +228,8 @@ static ALWAYS_INLINE T(sum)
     T(row_sums) sums;
     for (ptrdiff_t i = 0; i < count; i++) {
         T(elem) *e = y ? S(exp_store)(y + i * y_stride, scratch + i * n) : NULL;
-        T(put_row_sum)(&sums, i, S(row_exp)(x + i * x_stride, e, n, S(reference_of)(group, i), negate));
+        T(put_row_sum)(&sums, i,
+                       S(row_exp)(x + i * x_stride, e, n, S(reference_of)(group, i), count * x_stride, negate));
     }
     for (ptrdiff_t i = count; i < T(LANES); i++) T(put_row_sum)(&sums, i, T(sum_zero)());
     return T(row_sums_total)(&sums);
@@ -236,7 +242,9 @@ static ALWAYS_INLINE T(rest)
     T(elem) tops[T(LANES)][T(LANES)];
     for (ptrdiff_t i = 0; i < count; i++) {
         T(v) row_tops;
-        T(put_row_sum)(&sums, i, S(row_rest)(x + i * stride, n, group->top[i], S(reference_of)(group, i), &row_tops));
+        T(put_row_sum)(
+            &sums, i,
+            S(row_rest)(x + i * stride, n, group->top[i], S(reference_of)(group, i), count * stride, &row_tops));
         T(store)(tops[i], row_tops);
     }
     for (ptrdiff_t i = count; i < T(LANES); i++) {

@@ -13,4 +13,11 @@
 #define ALWAYS_INLINE inline __attribute__((always_inline))
 #endif
 
+/* A hint: the address may lie outside of any array. */
+#if defined(_MSC_VER) && !defined(__clang__)
+#define prefetch(address) ((void)(address))
+#else
+#define prefetch(address) __builtin_prefetch(address)
+#endif
+
 #endif

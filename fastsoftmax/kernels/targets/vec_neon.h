@@ -32,11 +32,20 @@ typedef struct {
     uint64x2_t q[4];
 } m_f64;
 
-/* Register i of the result is VALUE, an expression of i and the parameters. */
+/* Register i of the result is VALUE, an expression of the constant i and the parameters. Not a loop: gcc would take
+ * the four for memory until it has unrolled it. */
+#define ONE_Q(I, VALUE)                                                                                              \
+    {                                                                                                                \
+        enum { i = I };                                                                                              \
+        result.q[i] = VALUE;                                                                                         \
+    }
 #define EACH_Q(T, RESULT, NAME, PARAMETERS, VALUE)                                                                   \
     static ALWAYS_INLINE RESULT##_##T NAME##_##T PARAMETERS {                                                        \
         RESULT##_##T result;                                                                                         \
-        for (int i = 0; i < 4; i++) result.q[i] = VALUE;                                                             \
+        ONE_Q(0, VALUE);                                                                                             \
+        ONE_Q(1, VALUE);                                                                                             \
+        ONE_Q(2, VALUE);                                                                                             \
+        ONE_Q(3, VALUE);                                                                                             \
         return result;                                                                                               \
     }
 
@@ -97,8 +106,8 @@ EACH_Q(f64, v, exponent, (v_f64 x),
 
 /* lanes 0-7 and lanes 8-15 in float64, and back with one rounding */
 static ALWAYS_INLINE v_f64 widen_half_f32(float32x4_t x, float32x4_t y) {
-    return (v_f64){{vcvt_f64_f32(vget_low_f32(x)), vcvt_high_f64_f32(x), vcvt_f64_f32(vget_low_f32(y)),
-                    vcvt_high_f64_f32(y)}};
+    return (v_f64){
+        {vcvt_f64_f32(vget_low_f32(x)), vcvt_high_f64_f32(x), vcvt_f64_f32(vget_low_f32(y)), vcvt_high_f64_f32(y)}};
 }
 static ALWAYS_INLINE v_f64 widen_low_f32(v_f32 x) { return widen_half_f32(x.q[0], x.q[1]); }
 static ALWAYS_INLINE v_f64 widen_high_f32(v_f32 x) { return widen_half_f32(x.q[2], x.q[3]); }
@@ -127,35 +136,44 @@ static ALWAYS_INLINE void transpose_4x4_f32(float32x4_t r[4]) {
     r[2] = high_pairs_f32(t0, t2);
     r[3] = high_pairs_f32(t1, t3);
 }
+/* rows 4i to 4i + 3 */
+static ALWAYS_INLINE void load_rows_f32(const float *p, ptrdiff_t stride, v_f32 column[4], const int i) {
+    float32x4_t r[4] = {vld1q_f32(p), vld1q_f32(p + stride), vld1q_f32(p + 2 * stride), vld1q_f32(p + 3 * stride)};
+    transpose_4x4_f32(r);
+    for (int k = 0; k < 4; k++) column[k].q[i] = r[k];
+}
 static ALWAYS_INLINE void load_transposed_f32(const float *p, ptrdiff_t stride, v_f32 column[4]) {
-    for (int i = 0; i < 4; i++, p += 4 * stride) {
-        float32x4_t r[4] = {vld1q_f32(p), vld1q_f32(p + stride), vld1q_f32(p + 2 * stride),
-                            vld1q_f32(p + 3 * stride)};
-        transpose_4x4_f32(r);
-        for (int k = 0; k < 4; k++) column[k].q[i] = r[k];
-    }
+    load_rows_f32(p, stride, column, 0);
+    load_rows_f32(p + 4 * stride, stride, column, 1);
+    load_rows_f32(p + 8 * stride, stride, column, 2);
+    load_rows_f32(p + 12 * stride, stride, column, 3);
+}
+static ALWAYS_INLINE void store_rows_f32(float *p, ptrdiff_t stride, const v_f32 column[4], const int i) {
+    float32x4_t r[4] = {column[0].q[i], column[1].q[i], column[2].q[i], column[3].q[i]};
+    transpose_4x4_f32(r);
+    for (int k = 0; k < 4; k++) vst1q_f32(p + k * stride, r[k]);
 }
 static ALWAYS_INLINE void store_transposed_f32(float *p, ptrdiff_t stride, const v_f32 column[4]) {
-    for (int i = 0; i < 4; i++, p += 4 * stride) {
-        float32x4_t r[4] = {column[0].q[i], column[1].q[i], column[2].q[i], column[3].q[i]};
-        transpose_4x4_f32(r);
-        for (int k = 0; k < 4; k++) vst1q_f32(p + k * stride, r[k]);
-    }
+    store_rows_f32(p, stride, column, 0);
+    store_rows_f32(p + 4 * stride, stride, column, 1);
+    store_rows_f32(p + 8 * stride, stride, column, 2);
+    store_rows_f32(p + 12 * stride, stride, column, 3);
 }
 
 static ALWAYS_INLINE void load_transposed_f64(const double *p, ptrdiff_t stride, v_f64 column[2]) {
-    for (int i = 0; i < 4; i++, p += 2 * stride) {
-        float64x2_t even = vld1q_f64(p), odd = vld1q_f64(p + stride);
+    for (int i = 0; i < 4; i++) {
+        float64x2_t even = vld1q_f64(p + 2 * i * stride), odd = vld1q_f64(p + (2 * i + 1) * stride);
         column[0].q[i] = vtrn1q_f64(even, odd);
         column[1].q[i] = vtrn2q_f64(even, odd);
     }
 }
 static ALWAYS_INLINE void store_transposed_f64(double *p, ptrdiff_t stride, const v_f64 column[2]) {
-    for (int i = 0; i < 4; i++, p += 2 * stride) {
-        vst1q_f64(p, vtrn1q_f64(column[0].q[i], column[1].q[i]));
-        vst1q_f64(p + stride, vtrn2q_f64(column[0].q[i], column[1].q[i]));
+    for (int i = 0; i < 4; i++) {
+        vst1q_f64(p + 2 * i * stride, vtrn1q_f64(column[0].q[i], column[1].q[i]));
+        vst1q_f64(p + (2 * i + 1) * stride, vtrn2q_f64(column[0].q[i], column[1].q[i]));
     }
 }
 #undef EACH_Q
+#undef ONE_Q
 
 #endif
