@@ -61,7 +61,7 @@ ctest: ## the kernels without Python, on every target of this CPU
 	$(call kernel-test,ctest,,$(CC),)
 
 ctest-sanitize: ## the same under the address and undefined-behaviour sanitizers
-	$(call kernel-test,ctest-sanitize,FASTSOFTMAX_SANITIZE=address$(comma)undefined,$(CC) -fsanitize=address$(comma)undefined,)
+	$(call kernel-test,ctest-sanitize,FASTSOFTMAX_DEBUG=1 FASTSOFTMAX_SANITIZE=address$(comma)undefined,$(CC) -fsanitize=address$(comma)undefined,)
 
 AARCH64 = CC=aarch64-linux-gnu-gcc AR=aarch64-linux-gnu-ar _PYTHON_HOST_PLATFORM=linux-aarch64
 neon: neon-tools ## the kernels for AArch64, cross-compiled and emulated

@@ -163,6 +163,16 @@ def near_ties(dtype, rng):
     yield x[np.newaxis]
 
 
+def cancelling(dtype, rng):
+    """Rows whose logsumexp is close to 0: its two parts, m and log1p(R), all but cancel."""
+    for n in (2, 3, 5, 16, 70, 500):
+        rows = 10_000 // n
+        x = rng.normal(size=(rows, n)) * rng.choice([0.1, 1, 3], size=(rows, 1))
+        sums = np.log(np.sum(np.exp(x), axis=1, keepdims=True))
+        yield fit(x - sums * rng.uniform(0.3, 1.2, size=(rows, 1)), dtype)
+        yield fit(x - sums, dtype)
+
+
 def small_inputs(dtype, rng):
     tiny = 2.0 ** rng.uniform(-140 if dtype != "float16" else -24, -1, size=(40, 25))
     yield fit(tiny * rng.choice([-1, 1], size=tiny.shape), dtype)
@@ -181,6 +191,7 @@ HARD = {
     "subnormal results": subnormal_results,
     "confident rows": confident,
     "multiples of ln2/2": near_ties,
+    "logsumexp close to 0": cancelling,
     "small inputs": small_inputs,
 }
 

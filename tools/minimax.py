@@ -72,7 +72,7 @@ def report(name, target, weight, powers, low, high, bits):
 
 def main():
     half = mp.log(2) / 2 * (1 + mpf(2) ** -9)
-    for bits, degree in ((24, 6), (53, 11)):
+    for bits, degree in ((24, 6), (53, 12)):
         # e**r = 1 + r + r**2 * q(r)
         report(
             f"exp float{32 if bits == 24 else 64}",

@@ -51,7 +51,7 @@ static ALWAYS_INLINE void S(column_exp_some)(const S(column) *column, ptrdiff_t 
                                              const T(reference) *ref, int negate, T(run) *run) {
     T(v) v[TOGETHER];
     for (int k = 0; k < vectors; k++) v[k] = S(column_at)(column, j + k, negate);
-    T(exp)(v, vectors, ref);
+    T(exp)(v, vectors, ref, NULL);
     for (int k = 0; k < vectors; k++) {
         if (column->packed) T(store)(column->packed + (j + k) * column->step, v[k]);
         T(run_add)(run, v[k]);
@@ -77,8 +77,7 @@ static ALWAYS_INLINE void S(column_rest_some)(const S(column) *column, ptrdiff_t
                                               const T(reference) *ref, int negate, T(sum) *sum, T(v) *tops) {
     T(v) v[TOGETHER];
     for (int k = 0; k < vectors; k++) v[k] = S(column_at)(column, j + k, negate);
-    S(split)(v, vectors, top, ref, tops);
-    for (int k = 0; k < vectors; k++) T(sum_add)(sum, v[k]);
+    S(split)(v, vectors, top, ref, sum, tops);
 }
 
 static ALWAYS_INLINE T(rest) S(column_rest)(const S(column) *column, ptrdiff_t n, T(v) top, int negate) {
@@ -122,7 +121,7 @@ static ALWAYS_INLINE void S(long_columns)(const S(elem) *x, S(elem) *y, ptrdiff_
         const T(reference) ref = T(make_reference)(top);
         for (ptrdiff_t j = 0; j < n; j++) {
             T(v) value = S(column_at)(&column, j, negate);
-            if (op != FS_LOG_SOFTMAX) T(exp)(&value, 1, &ref);
+            if (op != FS_LOG_SOFTMAX) T(exp)(&value, 1, &ref, NULL);
             S(store_some)(y + first + j * y_stride, S(end)(value, ending, op), column.count);
         }
     }

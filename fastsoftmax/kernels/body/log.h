@@ -25,15 +25,17 @@ static ALWAYS_INLINE pair_f64 exp_of_top_f64(v_f64 top_less_shift, v_f64 n_top) 
 }
 
 /* log(1 + a + a_low) for a >= 0. Max error of hi + lo: 2**-56 relative, on top of what a + a_low carries.
- * With 1 + a = 2**k (1 + g), |g| <= sqrt(2) - 1, g = 2**-k a + (2**-k - 1) has one rounding and, for k = 0, none:
- * a tiny a needs no correction for the rounding of 1 + a. Then log(1 + g) = g - (h - s (h + R(s*s))) with h = g*g/2
- * and s = g / (2 + g) (the form of Ng's fdlibm log1p). */
+ * With 1 + a = 2**k (1 + g), |g| <= sqrt(2) - 1, g = 2**-k a + (2**-k - 1) as a pair; for k = 0 it is a itself, and a
+ * tiny a keeps its digits. Then log(1 + g) = g - (h - s (h + R(s*s))) with h = g*g/2 and s = g / (2 + g) (the form of
+ * Ng's fdlibm log1p), and the low parts enter by the derivative 1 / (1 + g). */
 static ALWAYS_INLINE pair_f64 log1p_f64(v_f64 a, v_f64 a_low) {
     v_f64 one = set1_f64(1);
     v_f64 whole = add_f64(one, a);
     v_f64 k = exponent_f64(mul_f64(whole, set1_f64(0x1.6a09e667f3bcdp+0)));
     v_f64 scale = power_of_two_f64(sub_f64(set1_f64(0x1.8p52 + 1023), k)); /* 2**-k */
-    v_f64 g = fma_f64(scale, a, sub_f64(scale, one));
+    pair_f64 sum = two_sum_f64(sub_f64(scale, one), mul_f64(scale, a));
+    v_f64 g = sum.hi;
+    v_f64 g_low = add_f64(sum.lo, mul_f64(scale, a_low));
 
     v_f64 s = div_f64(g, add_f64(set1_f64(2), g));
     v_f64 z = mul_f64(s, s);
@@ -50,7 +52,7 @@ static ALWAYS_INLINE pair_f64 log1p_f64(v_f64 a, v_f64 a_low) {
     v_f64 k_ln2 = mul_f64(k, set1_f64(LN2_TOP)); /* exact, and 0 or larger than |g| */
     v_f64 hi = add_f64(k_ln2, g);
     v_f64 lo = add_f64(sub_f64(k_ln2, hi), g);
-    lo = add_f64(lo, fma_f64(k, set1_f64(LN2_REST), sub_f64(div_f64(a_low, whole), below_g)));
+    lo = add_f64(lo, fma_f64(k, set1_f64(LN2_REST), sub_f64(div_f64(g_low, add_f64(one, g)), below_g)));
     pair_f64 log;
     log.hi = add_f64(hi, lo);
     log.lo = sub_f64(lo, sub_f64(log.hi, hi));

@@ -72,7 +72,7 @@ static ALWAYS_INLINE T(reference) S(reference_of)(const S(references) *group, pt
 /* A few vectors of exponentials from x. */
 static ALWAYS_INLINE void S(exp_at)(const S(elem) *x, T(v) *e, int vectors, const T(reference) *ref, int negate) {
     for (int k = 0; k < vectors; k++) e[k] = S(load_signed)(x + k * T(LANES), negate);
-    T(exp)(e, vectors, ref);
+    T(exp)(e, vectors, ref, NULL);
 }
 
 /* The sum of exp(x) * 2**-N, and these in e unless it is NULL. Fetches what lies `ahead` elements further on, the
@@ -100,7 +100,7 @@ static ALWAYS_INLINE T(sum)
             T(run_add)(&run, v[0]);
         }
         if (i < end) {
-            T(exp)(&last, 1, &ref);
+            T(exp)(&last, 1, &ref, NULL);
             if (e) T(store)(e + n - W, last);
             T(run_add)(&run, T(keep)(S(lanes_from)(i - (n - W)), last));
             i = end;
@@ -110,13 +110,14 @@ static ALWAYS_INLINE T(sum)
     return sum;
 }
 
-/* Splits a few vectors: v becomes their exponentials below the maximum, and *tops counts the maxima. */
-static ALWAYS_INLINE void S(split)(T(v) *v, int vectors, T(v) top, const T(reference) *ref, T(v) *tops) {
+/* Of a few vectors, the exponentials below the maximum join the sum, and the maxima are counted. */
+static ALWAYS_INLINE void S(split)(T(v) *v, int vectors, T(v) top, const T(reference) *ref, T(sum) *sum, T(v) *tops) {
     T(m) is_top[TOGETHER];
+    T(v) low[TOGETHER];
     for (int k = 0; k < vectors; k++) is_top[k] = T(eq)(v[k], top);
     for (int k = 0; k < vectors; k++) *tops = T(add)(*tops, T(keep)(is_top[k], T(set1)(1)));
-    T(exp)(v, vectors, ref);
-    for (int k = 0; k < vectors; k++) v[k] = T(drop)(is_top[k], v[k]);
+    T(exp)(v, vectors, ref, low);
+    for (int k = 0; k < vectors; k++) T(sum_add_pair)(sum, T(drop)(is_top[k], v[k]), T(drop)(is_top[k], low[k]));
 }
 
 /* The sum below the maximum; the number of maxima, a lane each, in *tops. */
@@ -130,21 +131,17 @@ static ALWAYS_INLINE T(sum)
     for (; i + STEP <= n; i += STEP) {
         for (int k = 0; k < TOGETHER; k++) prefetch(x + i + k * W + ahead);
         for (int k = 0; k < TOGETHER; k++) v[k] = S(load)(x + i + k * W);
-        S(split)(v, TOGETHER, top_v, &ref, &tops_v);
-        for (int k = 0; k < TOGETHER; k++) T(sum_add)(&sum, v[k]);
+        S(split)(v, TOGETHER, top_v, &ref, &sum, &tops_v);
     }
     for (; i + W <= n; i += W) {
         v[0] = S(load)(x + i);
-        S(split)(v, 1, top_v, &ref, &tops_v);
-        T(sum_add)(&sum, v[0]);
+        S(split)(v, 1, top_v, &ref, &sum, &tops_v);
     }
     if (i < n) {
+        /* what the last vector shares with the one before: -inf, whose exponential is 0 */
         const T(m) fresh = S(lanes_from)(i - (n - W));
-        T(v) last_tops = T(set1)(0);
-        v[0] = S(load)(x + n - W);
-        S(split)(v, 1, top_v, &ref, &last_tops);
-        T(sum_add)(&sum, T(keep)(fresh, v[0]));
-        tops_v = T(add)(tops_v, T(keep)(fresh, last_tops));
+        v[0] = T(add)(T(keep)(fresh, S(load)(x + n - W)), T(drop)(fresh, T(set1)(-(T(elem))INFINITY)));
+        S(split)(v, 1, top_v, &ref, &sum, &tops_v);
     }
     *tops = tops_v;
     return sum;
@@ -175,7 +172,7 @@ static ALWAYS_INLINE void S(row_exp_scale)(const S(elem) *x, S(elem) *y, ptrdiff
         S(store)(y + i, T(scale)(v[0], factor));
     }
     if (i < n) {
-        T(exp)(&last, 1, &ref);
+        T(exp)(&last, 1, &ref, NULL);
         S(store)(y + n - W, T(scale)(last, factor));
     }
 }

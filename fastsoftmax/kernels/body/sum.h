@@ -60,6 +60,17 @@ static ALWAYS_INLINE void sum_add_f64(sum_f64 *sum, v_f64 v) {
     sum->lo[0] = add_f64(sum->lo[0], both.lo);
 }
 
+/* v and what its rounding left: float64 has all of it that float32 results show, so there `low` does not count. */
+static ALWAYS_INLINE void sum_add_pair_f32(sum_f32 *sum, v_f32 v, v_f32 low) {
+    (void)low;
+    sum_add_f32(sum, v);
+}
+
+static ALWAYS_INLINE void sum_add_pair_f64(sum_f64 *sum, v_f64 v, v_f64 low) {
+    sum_add_f64(sum, v);
+    sum->lo[0] = add_f64(sum->lo[0], low);
+}
+
 /* A short run of exponentials that holds the largest one, added in its own type and still exactly: `hi` starts at a
  * power of two above any sum of FOLD of them, so hi + e loses only what hi - (hi + e) + e gives back (Dekker's
  * FastTwoSum; hi is always the larger), and `lo` collects it. Two operations fewer than widening. It is not for sums
