@@ -46,7 +46,7 @@ accuracy: ## the worst error by case
 	$(PYTHON) tests/accuracy.py
 
 accuracy-quick: ## the same on fewer and shorter rows
-	$(PYTHON) tests/accuracy.py --quick
+	$(PYTHON) tests/accuracy.py --quick --dtype float32 float64
 
 # $(call kernel-test,folder,environment of setup.py,compiler and flags,emulator): the C test against the very libraries
 # that setup.py builds, with their assertions on.

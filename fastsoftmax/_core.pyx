@@ -1,8 +1,8 @@
 """The hot path: from checked arguments and a known layout to kernels over tiles.
 
-Contiguous inputs go straight from here to the kernels, small ones in one call. The rest is resolved by
-`_arguments` and `_layout` to typed memoryviews of rows or columns, which the loops below cut into
-tiles and share among threads. A row's tile never depends on the thread count.
+Contiguous inputs go straight from here to the kernels, small ones in one call. The rest is
+resolved by `_arguments` and `_layout` to typed memoryviews of rows or columns, which the loops
+below cut into tiles and share among threads. A row's tile never depends on the thread count.
 """
 
 import os
@@ -301,7 +301,7 @@ cdef object _direct(fs_operation operation, object input, object dim, bint keepd
     cdef cnp.ndarray x, y
     cdef cnp.npy_intp shape[64]
     cdef Py_ssize_t outer = 1, n, inner = 1, size, overlap
-    cdef int type, ndim, kept, i, overflow = 0
+    cdef int type, ndim, kept, i, threads, overflow = 0
     cdef long axis
     if not cnp.PyArray_CheckExact(input) or (<object> dim).__class__ is not int:
         return None
@@ -351,22 +351,30 @@ cdef object _direct(fs_operation operation, object input, object dim, bint keepd
         if -cnp.PyArray_NBYTES(y) < overlap < cnp.PyArray_NBYTES(x):
             if overlap != 0 or operation == FS_LOGSUMEXP:
                 return None
-    if size <= SMALL and inner == 1:
-        _one_tile(operation, type, x, y, outer, n)
-    else:
-        last = 1 if operation == FS_LOGSUMEXP else n
-        _compute(operation, x.reshape(outer, n, inner), y.reshape(outer, last, inner))
+    if inner == 1 and n * cnp.PyArray_ITEMSIZE(x) <= LONG_ROW:
+        if size <= SMALL:
+            _one_tile(operation, type, x, y, outer, n)
+            return y
+        threads = begin_team(size)
+        if threads == 1:
+            with nogil:
+                _one_tile(operation, type, x, y, outer, n)
+        end_team(threads)
+        if threads == 1:
+            return y
+    last = 1 if operation == FS_LOGSUMEXP else n
+    _compute(operation, x.reshape(outer, n, inner), y.reshape(outer, last, inner))
     return y
 
 
-cdef int _one_tile(
+cdef void _one_tile(
     fs_operation operation, int type, cnp.ndarray x, cnp.ndarray y, Py_ssize_t rows, Py_ssize_t n
-) except -1:
+) noexcept nogil:
+    """All rows in one call, where no team is worth it."""
     cdef char memory[4096 + 64]  # FS_SHORT_SCRATCH + ALIGNMENT
     _table.kernels[<int> operation][type].rows(
         cnp.PyArray_DATA(x), cnp.PyArray_DATA(y), rows, n,
         n, 1 if operation == FS_LOGSUMEXP else n, _aligned(memory))
-    return 0
 
 
 def softmax(input, dim=None, int _stacklevel=3, dtype=None, *, out=None, where=None):
