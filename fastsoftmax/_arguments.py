@@ -123,6 +123,11 @@ def check_out(name: str, out: Any, shape: tuple[int, ...], dtype: np.dtype[Any])
             f"{name}() needs out to have shape {shape}, the shape of the result, but it has "
             f"{out.shape}"
         )
+    steps = zip(out.shape, out.strides, strict=True)
+    if out.size and any(size > 1 and stride == 0 for size, stride in steps):
+        raise ValueError(
+            f"{name}() cannot write to out: its elements share memory (strides {out.strides})"
+        )
     if not out.flags.writeable:
         raise ValueError(f"{name}() cannot write to out: it is read-only")
     return out
@@ -130,6 +135,11 @@ def check_out(name: str, out: Any, shape: tuple[int, ...], dtype: np.dtype[Any])
 
 def check_where(name: str, where: Any, shape: tuple[int, ...]) -> Array:
     """`where` as a boolean array broadcast to `shape`."""
+    if isinstance(where, np.ma.MaskedArray):
+        raise TypeError(
+            f"{name}() would ignore the mask of where, a numpy.ma.MaskedArray: fill it first, "
+            "where.filled(False)"
+        )
     mask = np.asarray(where)
     if mask.dtype != np.bool_:
         raise TypeError(f"{name}() needs where to be an array of bool, but it has {mask.dtype}")

@@ -58,28 +58,30 @@ def apply(
     if where is not None:
         where = _arguments.check_where(name, where, x.shape)
 
-    result = out
+    given = out
     if out is not None:
+        out = out.view(np.ndarray)  # a subclass may reshape and slice in its own way
         where_it_is = (out.ctypes.data, out.strides) == (x.ctypes.data, x.strides)
         if not (where_it_is and out.shape == x.shape) and np.may_share_memory(x, out):
             x = x.copy()
         if where is not None and np.may_share_memory(where, out):
             where = where.copy()
     if target.kind == "c" or target.char == "g":
-        values = _by_reference(operation, x, dims, keepdim, where, target)
-        if out is None:
-            return values
-        out[...] = values
-        return out
+        with np.errstate(all="ignore"):
+            values = _by_reference(operation, x, dims, keepdim, where, target)
+            if out is None:
+                return values
+            out[...] = values
+        return given
 
     full = x.shape if operation != LOGSUMEXP else _kept(x.shape, dims)
     order = _memory_order(x, dims)
-    if result is None:
+    if out is None:
         y = np.empty([full[axis] for axis in order], target).transpose(_inverse(order))
     else:
-        y = result.reshape(full) if operation != LOGSUMEXP or not keepdim else result
+        y = out
         if operation == LOGSUMEXP and not keepdim:
-            y = np.expand_dims(result, dims)
+            y = np.expand_dims(out, dims)
     if x.size:
         direct = (
             where is None
@@ -93,8 +95,8 @@ def apply(
                 _compute_by_tiles(operation, x, y, dims, order, where)
     elif y.size:
         y[...] = -np.inf  # logsumexp over an empty dimension
-    if result is not None:
-        return result
+    if given is not None:
+        return given
     if operation == LOGSUMEXP and not keepdim:
         return y.reshape(shape)
     return y

@@ -166,7 +166,7 @@ cdef int begin_team(Py_ssize_t elements) except -1:
         threads = min(_limit_and_reason()[0], elements // ELEMENTS_PER_THREAD)
     before = fs_busy_add(threads)
     if threads > 1 and before > 0:
-        # The free part of the limit, or an even share of it where that is more.
+        # What the other calls leave of the limit, at least one.
         shared = max(1, threads - before)
         fs_busy_add(shared - threads)
         threads = shared

@@ -162,3 +162,9 @@ def test_masked_arrays_are_sent_to_where(op):
         call(op, x, 0)
     with pytest.raises(TypeError, match="where="):
         call(op, np.ma.masked_array(np.ones(3), mask=False), 0)
+
+
+def test_complex_raises_no_floating_point_error():
+    with np.errstate(all="raise"):
+        result = call("logsumexp", np.array([0, -740 + 1j]), 0)
+    assert abs(result) < 1e-300

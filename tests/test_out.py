@@ -173,3 +173,25 @@ def test_the_mask_may_overlap_as_well():
     wanted = call("softmax", x, 1, where=kept)
     found = call("softmax", x, 1, where=mask, out=room)
     assert same_bits(found, wanted)
+
+
+def test_out_of_a_subclass_is_filled_and_returned():
+    class Flat(np.ndarray):
+        def reshape(self, *shape, **options):
+            raise AssertionError("shaped in its own way")
+
+    x = inputs.normal("float64", (3, 5), seed=2)
+    out = np.zeros((3, 5)).view(Flat)
+    assert call("softmax", x, 1, out=out) is out
+    assert same_bits(out.view(np.ndarray), call("softmax", x, 1))
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_out_whose_elements_share_memory_is_refused(op):
+    x = inputs.normal("float64", (3, 3), seed=2)
+    shape, strides = ((3, 3), (0, 8)) if op != "logsumexp" else ((3,), (0,))
+    base = np.zeros(9)
+    out = np.lib.stride_tricks.as_strided(base, shape, strides)
+    with pytest.raises(ValueError, match="share memory"):
+        call(op, x, 1, out=out)
+    assert not base.any()

@@ -105,3 +105,9 @@ def test_a_mask_is_left_alone():
         result = call(op, x, 1, where=mask)
         assert_exact(op, x, 1, result=result, against=exact(op, x, 1, mask), where=mask)
     assert np.array_equal(mask, before)
+
+
+def test_a_masked_mask_is_refused():
+    where = np.ma.array(np.ones((2, 3), bool), mask=np.eye(2, 3, dtype=bool))
+    with pytest.raises(TypeError, match="filled"):
+        call("softmax", np.zeros((2, 3)), 1, where=where)

@@ -12,7 +12,8 @@ static ALWAYS_INLINE double widen_one_f64(double x) { return x; }
 static ALWAYS_INLINE void store_one_f32(float *p, float x) { *p = x; }
 static ALWAYS_INLINE void store_one_f64(double *p, double x) { *p = x; }
 
-/* Where a row's exponentials wait for their factor: in the result, unless its type is too narrow for them. */
+/* Where a row's exponentials wait for their factor: in the result. (A stored type that is too narrow for them would
+ * take scratch memory instead.) */
 static ALWAYS_INLINE float *exp_store_f32(float *y, float *scratch) {
     (void)scratch;
     return y;

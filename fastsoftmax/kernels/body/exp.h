@@ -11,8 +11,8 @@
  * The addition of 1.5 * 2**(mantissa bits) rounds to an integer. Adding the reference's exponent field in the same
  * constant leaves n - N, ready for the exponent field, in the low bits of the sum.
  *
- * BIAS lets the stored exponentials reach down to 2**-FLOOR relative to the largest one, so that the multiply
- * by 1/sum rounds subnormal results once. Below that (masks hold -inf or -3.4e38) x is clamped to where the
+ * BIAS lets the stored exponentials reach down to 2**-186 (float64: 2**-1082) of the largest one, so that the
+ * multiply by 1/sum rounds subnormal results once. Below that (masks hold -inf or -3.4e38) x is clamped to where the
  * exponent field is 0: s and so the exponential are exactly 0.
  *
  * Where |max| >= SHIFT_FROM the constants no longer carry enough digits. There the maximum is subtracted first,
@@ -25,7 +25,8 @@
 #define SHIFT_FROM 16384.0
 #define BIAS 60
 #define LOG2_E 0x1.71547652b82fep+0
-/* ln 2 with 38 bits and the rest: n * LN2_TOP is exact for every n that occurs, without FMA too. */
+/* ln 2 cut to 38 bits, the last two of them 0, and the rest: n * LN2_TOP is exact for |n| < 2**17, without FMA too.
+ */
 #define LN2_TOP 0x1.62e42fefa0000p-1
 #define LN2_REST 0x1.cf79abc9e3b3ap-40
 
@@ -51,15 +52,13 @@ DEFINE_REFERENCE(f32, 0x1.8p23f, 127)
 DEFINE_REFERENCE(f64, 0x1.8p52, 1023)
 #undef DEFINE_REFERENCE
 
-/* The exponentials of a few vectors take each step together: one chain of dependent instructions is longer than what
- * a core's scheduler holds, so it would never see the next one. TOGETHER is the target's choice; results do not
- * depend on it. */
+/* The exponentials of a few vectors take each step together, so that their chains of dependent instructions overlap
+ * on cores with a small scheduler too. TOGETHER is the target's choice; results do not depend on it. */
 #define EACH for (int i = 0; i < vectors; i++)
 
-/* x[i] = exp(x[i] - shift) * 2**-N.
- * Types: float32. Max error: 1.1 ULP; 0.35 with low[i], what its rounding left, if low is
- * not NULL. Range: every x <= max. NaN
- * -> NaN; below the floor -> 0. */
+/* x[i] = exp(x[i] - shift) * 2**-N; low[i] = what rounding it left, and the rounding of r with it, unless low is
+ * NULL. Types: float32. Max error: 1.1 ULP; of x[i] + low[i] 0.35. Range: every x <= max. NaN -> NaN; below the floor
+ * -> 0. Aliasing: x and low are apart. */
 static ALWAYS_INLINE void exp_f32(v_f32 *x, const int vectors, const reference_f32 *ref, v_f32 *low) {
     v_f32 s[TOGETHER], n[TOGETHER], q[TOGETHER], r_low[TOGETHER];
     EACH x[i] = max_f32(ref->floor, sub_f32(x[i], ref->shift)); /* in this order a NaN passes */
@@ -96,8 +95,7 @@ static ALWAYS_INLINE void exp_series_f64(v_f64 *q, const v_f64 *r, const int vec
     EACH q[i] = fma_f64(q[i], r[i], set1_f64(0.5));
 }
 
-/* x[i] = exp(x[i] - shift) * 2**-N.
- * Types: float64. Max error: 1.1 ULP; 0.35 with low[i]. Range: every x <= max. NaN -> NaN; below the floor -> 0. */
+/* The same. Types: float64. Max error, range, aliasing: as float32. */
 static ALWAYS_INLINE void exp_f64(v_f64 *x, const int vectors, const reference_f64 *ref, v_f64 *low) {
     v_f64 s[TOGETHER], n[TOGETHER], q[TOGETHER], r_low[TOGETHER];
     EACH x[i] = max_f64(ref->floor, sub_f64(x[i], ref->shift));

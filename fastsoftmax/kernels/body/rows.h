@@ -34,7 +34,7 @@ static ALWAYS_INLINE T(v) S(row_tops)(const S(elem) *x, ptrdiff_t n, int negate)
     return T(max)(T(max)(top0, top1), T(max)(top2, top3));
 }
 
-/* LANES rows of LANES elements: their maxima, and their sums, a row a lane. */
+/* LANES rows of LANES elements: their maxima, a row a lane. */
 static ALWAYS_INLINE T(v) S(max_across)(T(elem) rows[T(LANES)][T(LANES)]) {
     T(v) top = T(set1)(-(T(elem))INFINITY);
     for (int i = 0; i < T(LANES); i += T(BLOCK)) {

@@ -1,4 +1,5 @@
-/* Wide accumulators: float32 sums go to float64 lanes, float64 sums are compensated.
+/* Wide accumulators: float32 sums end in float64 lanes (softmax by way of float32 runs), float64 ones are
+ * compensated.
  *
  * Every exponential is added on its own, so a row of one big and many tiny terms keeps the tiny ones, and the order
  * of additions in a lane is the order in the row, whatever the unrolling. */
@@ -71,10 +72,10 @@ static ALWAYS_INLINE void sum_add_pair_f64(sum_f64 *sum, v_f64 v, v_f64 low) {
     sum->lo[0] = add_f64(sum->lo[0], low);
 }
 
-/* A short run of exponentials that holds the largest one, added in its own type and still exactly: `hi` starts at a
- * power of two above any sum of FOLD of them, so hi + e loses only what hi - (hi + e) + e gives back (Dekker's
- * FastTwoSum; hi is always the larger), and `lo` collects it. Two operations fewer than widening. It is not for sums
- * without the maximum: those may be so small that all of it is in `lo`. */
+/* A short run of a sum that has the row's largest exponential, in this run or another, added in its own type and
+ * still exactly: `hi` starts at a power of two above any sum of FOLD of them, so hi + e loses only what hi - (hi + e)
+ * + e gives back (Dekker's FastTwoSum; hi is always the larger), and `lo` collects it. Two operations fewer than
+ * widening. It is not for sums without the maximum: those may be so small that all of it is in `lo`. */
 #define FOLD 32
 #define ABOVE_ALL 0x1p67 /* 2**(BIAS + 1) bounds an exponential, 2**66 a sum of FOLD */
 #define DEFINE_RUN(T)                                                                                                \
