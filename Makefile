@@ -40,7 +40,8 @@ types: ## mypy, and the stubs beside the compiled modules
 
 doctest: ## the examples in the docstrings of the installed package, in the README and in docs/
 	$(PYTEST) --doctest-modules --doctest-glob='*.md' --pyargs fastsoftmax README.md $(wildcard docs/*.md)
-	$(PYTHON) -P -c 'import doctest, fastsoftmax._core as m; raise SystemExit(doctest.testmod(m).failed)'
+	$(PYTHON) -P -c 'import doctest; from fastsoftmax import _core, _threads; \
+	    raise SystemExit(doctest.testmod(_core).failed + doctest.testmod(_threads).failed)'
 
 accuracy: ## the worst error by case
 	$(PYTHON) tests/accuracy.py

@@ -17,7 +17,7 @@
 #include "kernels.h"
 #include "surroundings.h"
 
-enum { MAX_COUNT = 70, MAX_TILE = 90000 };
+enum { MAX_COUNT = 70, MAX_TILE = 90000, LEAST_PART = 16 };
 
 static const char *const OPERATION_NAMES[FS_OPERATIONS] = {"softmax", "log_softmax", "softmin", "logsumexp"};
 static const char *const TYPE_NAMES[FS_TYPES] = {"f32", "f64"};
@@ -37,6 +37,7 @@ typedef struct {
     int n, start, count;   /* pool rows start, start + 1, ..., round and round */
     int x_gap, y_gap;      /* elements between rows (columns: between lines) that are none of the kernel's business */
     int part;              /* PARTS: elements in each part */
+    int cut;               /* PARTS: which of the ways to cut */
     int at_end;            /* of the arenas: else at the start */
     int in_place, hostile; /* y is x; the caller has a floating-point environment of its own */
 } call;
@@ -74,7 +75,9 @@ static void crashed(int number) {
 
 /* One call */
 
-static double found[FORMS][MAX_POOL * MAX_N], found_by_best[FORMS][MAX_POOL * MAX_N];
+/* Rows cut at other places may differ in the last bit: what the best target found is kept for each way to cut. */
+enum { CUTS = 5 };
+static double found[FORMS][MAX_POOL * MAX_N], found_by_best[FORMS + CUTS][MAX_POOL * MAX_N];
 static arena x_arena, y_arena, scratch_arena;
 
 static int results(const call *c) { return c->op == FS_LOGSUMEXP ? 1 : c->n; }
@@ -83,8 +86,8 @@ static ptrdiff_t locate(const call *c, int row, int j, int stride) {
     return c->form == COLUMNS ? (ptrdiff_t)j * stride + row : (ptrdiff_t)row * stride + j;
 }
 
-/* The length of the part that begins at j: kernels for parts, as those for long rows, want FS_SHORT_ROW elements. */
-static int part_at(const call *c, int j) { return c->n - j - c->part < FS_SHORT_ROW ? c->n - j : c->part; }
+/* The length of the part that begins at j. */
+static int part_at(const call *c, int j) { return c->n - j - c->part < LEAST_PART ? c->n - j : c->part; }
 
 static void run_parts(const call *c, const fs_kernels *kernels, const unsigned char *x, unsigned char *y) {
     const size_t size = size_of(c->type);
@@ -166,9 +169,10 @@ static void judge(const call *c, int target) {
         }
     }
     const size_t bytes = size_of(c->type) * (size_t)(pool_size * results(c));
-    if (target == 0) memcpy(found_by_best[c->form], found[c->form], bytes);
+    double *best = found_by_best[c->form + c->cut];
+    if (target == 0) memcpy(best, found[c->form], bytes);
     for (ptrdiff_t i = 0; i < (ptrdiff_t)pool_size * results(c); i++)
-        differing[target][c->op][c->type] += !same(c->type, found[c->form], i, found_by_best[c->form], i);
+        differing[target][c->op][c->type] += !same(c->type, found[c->form], i, best, i);
 }
 
 static void test_tiles(call c, int target) {
@@ -192,11 +196,12 @@ static void test_tiles(call c, int target) {
 }
 
 static void test_parts(call c, int target) {
-    const int parts[] = {c.n, (c.n + 1) / 2, (c.n + 2) / 3, 71, FS_SHORT_ROW};
+    const int parts[CUTS] = {c.n, (c.n + 1) / 2, (c.n + 2) / 3, 71, LEAST_PART};
     c.count = 1;
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < CUTS; i++) {
+        c.cut = i;
         c.part = parts[i];
-        if (c.part < FS_SHORT_ROW || c.part > c.n) continue;
+        if (c.part < LEAST_PART || c.part > c.n) continue;
         for (int variant = 0; variant < 4; variant++) {
             c.at_end = variant & 1;
             c.in_place = variant >> 1;
