@@ -114,6 +114,7 @@ import fastsoftmax.functional as F
 from fastsoftmax import _core
 
 _core._use_isa(sys.argv[1])
+parallel = fastsoftmax.show_config()["openmp"] != "no"
 rng = np.random.default_rng(0)
 for dtype in ("float32", "float64"):
     for shape, dim in [((1000, 257), -1), ((20011, 10), -1), ((1, 500003), -1), ((2, 200001), -1),
@@ -124,7 +125,7 @@ for dtype in ("float32", "float64"):
             found = set()
             for threads in (1, 2, 3, 4):
                 with fastsoftmax.num_threads(threads):
-                    assert fastsoftmax.get_num_threads() == threads
+                    assert fastsoftmax.get_num_threads() == (threads if parallel else 1)
                     found.add(hashlib.sha256(getattr(F, op)(x, dim).tobytes()).hexdigest())
             assert len(found) == 1, (dtype, shape, dim, op)
 print("the same")

@@ -27,10 +27,16 @@ static int features(void) {
     return AVX2_FMA_F16C | AVX512_F_BW_DQ_VL;
 }
 #else
+#include <cpuid.h>
+static int has_f16c(void) {
+    unsigned a, b, c, d;
+    return __get_cpuid(1, &a, &b, &c, &d) && c & 1u << 29;
+}
+
 static int features(void) {
-    __builtin_cpu_init();
+    __builtin_cpu_init(); /* clang 14 does not know "f16c" here */
     int found = 0;
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c")) {
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c()) {
         found |= AVX2_FMA_F16C;
         if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
             __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
