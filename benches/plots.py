@@ -35,7 +35,12 @@ _STYLE = {
 }
 
 
-def _save(figure: Figure, path: Path) -> None:
+def _finish(figure: Figure, axes: Axes, title: str, path: Path) -> None:
+    """What every plot has in common, and its file."""
+    axes.grid(color="0.9")
+    axes.set_axisbelow(True)
+    axes.set_title(title, loc="left")
+    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0)
     figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
     plt.close(figure)
 
@@ -69,12 +74,8 @@ def speedup(cells: Sequence[dict[str, Any]], path: Path, stat: str) -> None:
         axes.set_xscale("log")
         _plain(axes.xaxis)
         axes.set_yticks([-i for i in range(len(cells))], [c["name"] for c in cells])
-        axes.grid(axis="both", color="0.9")
-        axes.set_axisbelow(True)
         axes.set_xlabel(f"time / {OURS}'s time")
-        axes.set_title(f"{_what(cells[0])}: right of the line is slower", loc="left")
-        _legend(axes)
-        _save(figure, path)
+        _finish(figure, axes, f"{_what(cells[0])}: right of the line is slower", path)
 
 
 def error(cells: Sequence[dict[str, Any]], path: Path, stat: str) -> None:
@@ -107,13 +108,9 @@ def error(cells: Sequence[dict[str, Any]], path: Path, stat: str) -> None:
         axes.set_yscale("log")
         _plain(axes.xaxis)
         _plain(axes.yaxis)
-        axes.grid(color="0.9")
-        axes.set_axisbelow(True)
         axes.set_xlabel("nanoseconds an element")
         axes.set_ylabel("largest error, ULP")
-        axes.set_title(f"{_what(cells[0])}: low and left is better", loc="left")
-        _legend(axes)
-        _save(figure, path)
+        _finish(figure, axes, f"{_what(cells[0])}: low and left is better", path)
 
 
 def lengths(run: dict[str, Any], path: Path) -> None:
@@ -128,14 +125,6 @@ def lengths(run: dict[str, Any], path: Path) -> None:
         axes.set_yscale("log")
         axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
         _plain(axes.yaxis)
-        axes.grid(color="0.9")
-        axes.set_axisbelow(True)
         axes.set_xlabel("row length")
         axes.set_ylabel("nanoseconds an element")
-        axes.set_title(f"{run['op']}, {run['dtype']}, 1 thread, ready outputs", loc="left")
-        _legend(axes)
-        _save(figure, path)
-
-
-def _legend(axes: Axes) -> None:
-    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0)
+        _finish(figure, axes, f"{run['op']}, {run['dtype']}, 1 thread, ready outputs", path)

@@ -126,10 +126,11 @@ def check_out(name: str, out: Any, shape: tuple[int, ...], dtype: np.dtype[Any])
     steps = zip(out.shape, out.strides, strict=True)
     if out.size and any(size > 1 and stride == 0 for size, stride in steps):
         raise ValueError(
-            f"{name}() cannot write to out: its elements share memory (strides {out.strides})"
+            f"{name}() cannot write to out: its elements share memory (strides {out.strides}); "
+            "give an array with memory for each element"
         )
     if not out.flags.writeable:
-        raise ValueError(f"{name}() cannot write to out: it is read-only")
+        raise ValueError(f"{name}() cannot write to out: it is read-only; give a writeable array")
     return out
 
 
@@ -142,7 +143,10 @@ def check_where(name: str, where: Any, shape: tuple[int, ...]) -> Array:
         )
     mask = np.asarray(where)
     if mask.dtype != np.bool_:
-        raise TypeError(f"{name}() needs where to be an array of bool, but it has {mask.dtype}")
+        raise TypeError(
+            f"{name}() needs where to be an array of bool, but it has dtype {mask.dtype}: "
+            "compare it or convert it first"
+        )
     try:
         return np.broadcast_to(mask, shape)
     except ValueError:

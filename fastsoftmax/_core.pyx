@@ -2,7 +2,8 @@
 
 Contiguous inputs go straight from here to the kernels, small ones in one call. The rest is
 resolved by `_arguments` and `_layout` to typed memoryviews of rows or columns, which the loops
-below cut into tiles and share among threads. A row's tile never depends on the thread count.
+below cut into tiles and share among threads. A row's bits depend neither on its tile nor on its
+thread.
 """
 
 import os
@@ -75,7 +76,7 @@ ctypedef fused real:
     double
 
 cdef enum:
-    SMALL = 16384      # elements: less than a microsecond or ten, not worth a second thought
+    SMALL = 16384      # elements: a few microseconds, in which the GIL may stay
     TILE = 16384       # elements: the least that one thread takes at a time
     LONG_ROW = 524288  # bytes: a longer row leaves the second cache before it is finished
     PART = 16384       # elements: where a long row is cut
@@ -232,34 +233,40 @@ cdef int _long_row(
     return 0
 
 
-cdef int _run(fs_operation operation, int type, const real[:, :, :] x, real[:, :, :] y) except -1:
+cdef int _run(
+    fs_operation operation, int type, const real[:, :, :] x, real[:, :, :] y, int threads
+) except -1:
     cdef const fs_kernels *kernels = &_table.kernels[<int> operation][type]
-    cdef int threads = begin_team(x.shape[0] * x.shape[1] * x.shape[2])
     cdef Py_ssize_t i
-    try:
-        with nogil:
-            if x.shape[2] > 1:
-                _columns(kernels, x, y, threads)
-            elif x.shape[1] * <Py_ssize_t> sizeof(real) <= LONG_ROW:
-                _rows(kernels, x[:, :, 0], y[:, :, 0], threads)
-            else:
-                for i in range(x.shape[0]):
-                    _long_row(kernels, x[i, :, 0], y[i, :, 0], threads)
-    finally:
-        end_team(threads)
+    with nogil:
+        if x.shape[2] > 1:
+            _columns(kernels, x, y, threads)
+        elif x.shape[1] * <Py_ssize_t> sizeof(real) <= LONG_ROW:
+            _rows(kernels, x[:, :, 0], y[:, :, 0], threads)
+        else:
+            for i in range(x.shape[0]):
+                _long_row(kernels, x[i, :, 0], y[i, :, 0], threads)
     return 0
 
 
-cpdef _compute(int operation, x, y):
+cdef int _run_team(fs_operation operation, cnp.ndarray x, cnp.ndarray y, int threads) except -1:
+    """`_compute` by a team of that size."""
+    if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32:
+        return _run[float](operation, FS_F32, x, y, threads)
+    return _run[double](operation, FS_F64, x, y, threads)
+
+
+def _compute(int operation, cnp.ndarray x, cnp.ndarray y):
     """Run an operation on x of shape (outer, n, inner), none of them 0.
 
     y has that shape too, or (outer, 1, inner) for logsumexp. Both have one dtype. Where inner is 1,
     the elements along n are adjacent, else those along inner.
     """
-    if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32:
-        _run[float](<fs_operation> operation, FS_F32, x, y)
-    else:
-        _run[double](<fs_operation> operation, FS_F64, x, y)
+    cdef int threads = begin_team(cnp.PyArray_SIZE(x))
+    try:
+        _run_team(<fs_operation> operation, x, y, threads)
+    finally:
+        end_team(threads)
 
 
 # Parts of a row for `_layout`, which gathers them from wherever they are.
@@ -303,6 +310,7 @@ cdef object _direct(fs_operation operation, object input, object dim, bint keepd
     cdef Py_ssize_t outer = 1, n, inner = 1, size, overlap
     cdef int type, ndim, kept, i, threads, overflow = 0
     cdef long axis
+    cdef bint whole_rows
     if not cnp.PyArray_CheckExact(input) or (<object> dim).__class__ is not int:
         return None
     x = <cnp.ndarray> input
@@ -351,19 +359,20 @@ cdef object _direct(fs_operation operation, object input, object dim, bint keepd
         if -cnp.PyArray_NBYTES(y) < overlap < cnp.PyArray_NBYTES(x):
             if overlap != 0 or operation == FS_LOGSUMEXP:
                 return None
-    if inner == 1 and n * cnp.PyArray_ITEMSIZE(x) <= LONG_ROW:
-        if size <= SMALL:
-            _one_tile(operation, type, x, y, outer, n)
-            return y
-        threads = begin_team(size)
-        if threads == 1:
+    whole_rows = inner == 1 and n * cnp.PyArray_ITEMSIZE(x) <= LONG_ROW
+    if whole_rows and size <= SMALL:
+        _one_tile(operation, type, x, y, outer, n)
+        return y
+    threads = begin_team(size)
+    try:
+        if whole_rows and threads == 1:
             with nogil:
                 _one_tile(operation, type, x, y, outer, n)
+        else:
+            last = 1 if operation == FS_LOGSUMEXP else n
+            _run_team(operation, x.reshape(outer, n, inner), y.reshape(outer, last, inner), threads)
+    finally:
         end_team(threads)
-        if threads == 1:
-            return y
-    last = 1 if operation == FS_LOGSUMEXP else n
-    _compute(operation, x.reshape(outer, n, inner), y.reshape(outer, last, inner))
     return y
 
 

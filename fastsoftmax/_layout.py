@@ -41,7 +41,7 @@ def apply(
     """The general path of every function: check, choose the way, compute."""
     name = NAMES[operation]
     x = _arguments.as_array(name, input)
-    # PyTorch counts the caller as 3; its frame is 2 above this one, and dims_of is 1 deeper.
+    # Level 3 is the caller, as in PyTorch: dims_of, apply, caller; what is compiled has no frame.
     dims = _arguments.dims_of(name, dim, x.shape, stacklevel)
     target = _arguments.result_dtype(name, x.dtype, dtype)
     if x.ndim == 0:

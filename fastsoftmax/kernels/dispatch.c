@@ -28,13 +28,15 @@ static int features(void) {
 }
 #else
 #include <cpuid.h>
+
+/* clang 14 does not know this name in __builtin_cpu_supports. */
 static int has_f16c(void) {
     unsigned a, b, c, d;
     return __get_cpuid(1, &a, &b, &c, &d) && c & 1u << 29;
 }
 
 static int features(void) {
-    __builtin_cpu_init(); /* clang 14 does not know "f16c" here */
+    __builtin_cpu_init();
     int found = 0;
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c()) {
         found |= AVX2_FMA_F16C;
