@@ -77,7 +77,7 @@ def apply(
     full = x.shape if operation != LOGSUMEXP else _kept(x.shape, dims)
     order = _memory_order(x, dims)
     if out is None:
-        y = np.empty([full[axis] for axis in order], target).transpose(_inverse(order))
+        y = _core._empty([full[axis] for axis in order], target, x).transpose(_inverse(order))
     else:
         y = out
         if operation == LOGSUMEXP and not keepdim:

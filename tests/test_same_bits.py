@@ -135,3 +135,20 @@ print("the same")
 def test_any_number_of_threads(isa):
     result = run_python(THREADS, isa, environment={"OMP_NUM_THREADS": "4"})
     assert result.stdout.strip() == "the same"
+
+
+def test_large_results_lie_where_stores_are_quick():
+    for shape in ((128, 1000), (7, 9973), (3, 50_000)):
+        x = inputs.normal(np.float32, shape, seed=0)
+        y = fastsoftmax.softmax(x, -1)
+        assert y.ctypes.data % 64 == 0
+        assert y.flags.c_contiguous and y.flags.writeable and y.dtype == x.dtype
+        assert not np.shares_memory(x, y)
+        apart = (y.ctypes.data - x.ctypes.data) % 4096
+        assert 1024 <= apart <= 3072, apart
+
+
+def test_a_result_too_large_for_any_memory_is_refused():
+    x = np.broadcast_to(np.zeros(1, bool), (2**31, 2**31))  # 2**62 bytes, 2**65 as float64
+    with pytest.raises(ValueError, match="too big"):
+        fastsoftmax.softmax(x, -1)

@@ -1,13 +1,14 @@
 """Derive the polynomial coefficients of fastsoftmax/kernels/body/{exp,log}.h.
 
 Remez exchange in 60-digit arithmetic, then rounding to the element type; prints hex floats and the
-relative error of the rounded polynomial, in units of 2**-p (p = 24 or 53). Needs mpmath only:
+relative error of the rounded polynomial, in units of 2**-p (p = 24 or 53). Needs mpmath and NumPy:
 
     python tools/minimax.py
 """
 
 import struct
 
+import numpy as np
 from mpmath import mp, mpf
 
 mp.dps = 60
@@ -70,6 +71,32 @@ def report(name, target, weight, powers, low, high, bits):
         print(f"    x**{power}: {float.hex(c)}  ({c!r})")
 
 
+def eighths():
+    """The table C * 2**(j/8) of exp_f32 and the C that puts all eight close to a float32.
+
+    C runs over the float32 in [1, 2**(1/8)) and a few hundredths of an ULP about each.
+    """
+    step = [mpf(2) ** (mpf(j) / 8) for j in range(8)]
+    units = np.arange(2**23, int(2**23 * step[1]), dtype=np.int64)
+    best = (1.0, 0, 0.0)
+    for offset in (k / 200 for k in range(-16, 17)):
+        worst = np.full(units.shape, abs(offset))
+        for factor in step[1:]:
+            # 64-bit fixed point: float64 would lose the digits that count
+            scaled = units * int(factor * 2**39) + int(offset * factor * 2**39)
+            away = (scaled + 2**38) % 2**39 - 2**38
+            np.maximum(worst, np.abs(away) / 2**39, out=worst)
+        i = int(worst.argmin())
+        best = min(best, (float(worst[i]), int(units[i]), offset))
+    constant = (best[1] + mpf(best[2])) / 2**23
+    print(
+        f"2**(j/8): C = {mp.nstr(constant, 12)}, at most {best[0]:.3f} ULP off; bits less j << 20:"
+    )
+    for j in range(8):
+        bits = int(mp.nint(constant * step[j] * 2**23)) - 2**23 + 0x3F800000 - (j << 20)
+        print(f"    {float.hex(struct.unpack('<f', struct.pack('<I', bits))[0])}")
+
+
 def main():
     half = mp.log(2) / 2 * (1 + mpf(2) ** -9)
     for bits, degree in ((24, 6), (53, 12)):
@@ -83,6 +110,17 @@ def main():
             half,
             bits,
         )
+    sixteenth = half / 8
+    report(
+        "exp float32, in eighths",
+        lambda r: mp.exp(r) - 1 - r,
+        lambda r: mp.exp(-r),
+        [2, 3, 4],
+        -sixteenth,
+        sixteenth,
+        24,
+    )
+    eighths()
     # log(1+g) = 2 atanh(s), s = g/(2+g): 2 atanh(s) - 2 s = s * z * p(z), z = s*s
     top = ((mp.sqrt(2) - 1) / (mp.sqrt(2) + 1)) ** 2 * (1 + mpf(2) ** -9)
 

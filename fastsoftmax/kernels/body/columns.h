@@ -21,6 +21,7 @@ typedef struct {
     T(elem) *packed;
     const S(elem) *x;
     ptrdiff_t step, count;
+    int ordinary; /* all of it, for exp */
 } S(column);
 
 /* The first `count` of W elements; the others are 0. */
@@ -48,25 +49,26 @@ static ALWAYS_INLINE T(v) S(column_at)(const S(column) *column, ptrdiff_t j, int
 
 /* Sum of exp(x) * 2**-N; packed columns are replaced by their exponentials. */
 static ALWAYS_INLINE void S(column_exp_some)(const S(column) *column, ptrdiff_t j, int vectors,
-                                             const T(reference) *ref, int negate, T(run) *run) {
-    T(v) v[TOGETHER];
+                                             const T(reference) *ref, int ordinary, int negate, T(run) *run) {
+    T(v) v[T(TOGETHER)];
     for (int k = 0; k < vectors; k++) v[k] = S(column_at)(column, j + k, negate);
-    T(exp)(v, vectors, ref, NULL);
+    T(exp)(v, vectors, ref, ordinary);
     for (int k = 0; k < vectors; k++) {
         if (column->packed) T(store)(column->packed + (j + k) * column->step, v[k]);
         T(run_add)(run, v[k]);
     }
 }
 
-static ALWAYS_INLINE T(sum) S(column_exp)(const S(column) *column, ptrdiff_t n, T(v) top, int negate) {
+static ALWAYS_INLINE T(sum) S(column_exp)(const S(column) *column, ptrdiff_t n, T(v) top, int ordinary, int negate) {
     const T(reference) ref = T(make_reference)(top);
     T(sum) sum = T(sum_zero)();
     ptrdiff_t j = 0;
     while (j < n) {
         const ptrdiff_t end = n - j < FOLD ? n : j + FOLD;
         T(run) run = T(run_start)();
-        for (; j + TOGETHER <= end; j += TOGETHER) S(column_exp_some)(column, j, TOGETHER, &ref, negate, &run);
-        for (; j < end; j++) S(column_exp_some)(column, j, 1, &ref, negate, &run);
+        for (; j + T(TOGETHER) <= end; j += T(TOGETHER))
+            S(column_exp_some)(column, j, T(TOGETHER), &ref, ordinary, negate, &run);
+        for (; j < end; j++) S(column_exp_some)(column, j, 1, &ref, ordinary, negate, &run);
         T(sum_fold)(&sum, run);
     }
     return sum;
@@ -74,20 +76,22 @@ static ALWAYS_INLINE T(sum) S(column_exp)(const S(column) *column, ptrdiff_t n, 
 
 /* The sum below the maximum, and how many others equal it. */
 static ALWAYS_INLINE void S(column_rest_some)(const S(column) *column, ptrdiff_t j, int vectors, T(v) top,
-                                              const T(reference) *ref, int negate, T(sum) *sum, T(v) *tops) {
-    T(v) v[TOGETHER];
+                                              const T(reference) *ref, int ordinary, int negate, T(sum) *sum,
+                                              T(v) *tops) {
+    T(v) v[T(TOGETHER)];
     for (int k = 0; k < vectors; k++) v[k] = S(column_at)(column, j + k, negate);
-    S(split)(v, vectors, top, ref, sum, tops);
+    S(split)(v, vectors, top, ref, ordinary, sum, tops);
 }
 
-static ALWAYS_INLINE T(rest) S(column_rest)(const S(column) *column, ptrdiff_t n, T(v) top, int negate) {
+static ALWAYS_INLINE T(rest)
+    S(column_rest)(const S(column) *column, ptrdiff_t n, T(v) top, int ordinary, int negate) {
     const T(reference) ref = T(make_reference)(top);
     T(rest) rest = {.sum = T(sum_zero)()};
     T(v) tops = T(set1)(-1);
     ptrdiff_t j = 0;
-    for (; j + TOGETHER <= n; j += TOGETHER)
-        S(column_rest_some)(column, j, TOGETHER, top, &ref, negate, &rest.sum, &tops);
-    for (; j < n; j++) S(column_rest_some)(column, j, 1, top, &ref, negate, &rest.sum, &tops);
+    for (; j + T(TOGETHER) <= n; j += T(TOGETHER))
+        S(column_rest_some)(column, j, T(TOGETHER), top, &ref, ordinary, negate, &rest.sum, &tops);
+    for (; j < n; j++) S(column_rest_some)(column, j, 1, top, &ref, ordinary, negate, &rest.sum, &tops);
     T(others)(&rest, tops);
     return rest;
 }
@@ -96,11 +100,13 @@ static ALWAYS_INLINE T(rest) S(column_rest)(const S(column) *column, ptrdiff_t n
 static ALWAYS_INLINE S(ending) S(column_ending)(const S(column) *column, ptrdiff_t n, T(v) top, fs_operation op) {
     const int negate = op == FS_SOFTMIN && !column->packed; /* packing negates */
     if (op == FS_SOFTMAX || op == FS_SOFTMIN) {
-        T(sum) sum = S(column_exp)(column, n, top, negate);
+        T(sum) sum =
+            column->ordinary ? S(column_exp)(column, n, top, 1, negate) : S(column_exp)(column, n, top, 0, negate);
         T(factor) factor = T(reciprocal)(&sum);
         return (S(ending)){factor.hi, factor.lo};
     }
-    T(rest) rest = S(column_rest)(column, n, top, negate);
+    T(rest) rest =
+        column->ordinary ? S(column_rest)(column, n, top, 1, negate) : S(column_rest)(column, n, top, 0, negate);
     if (op == FS_LOG_SOFTMAX) return (S(ending)){top, T(log_tail)(top, &rest)};
     return (S(ending)){T(logsumexp)(top, &rest), T(set1)(0)};
 }
@@ -110,7 +116,7 @@ static ALWAYS_INLINE void S(long_columns)(const S(elem) *x, S(elem) *y, ptrdiff_
                                           ptrdiff_t x_stride, ptrdiff_t y_stride, fs_operation op) {
     const int negate = op == FS_SOFTMIN;
     for (ptrdiff_t first = 0; first < columns; first += T(LANES)) {
-        const S(column) column = {NULL, x + first, x_stride, columns - first};
+        const S(column) column = {NULL, x + first, x_stride, columns - first, 0};
         T(v) top = S(column_at)(&column, 0, negate);
         for (ptrdiff_t j = 1; j < n; j++) top = T(max)(S(column_at)(&column, j, negate), top);
         S(ending) ending = S(column_ending)(&column, n, top, op);
@@ -121,7 +127,7 @@ static ALWAYS_INLINE void S(long_columns)(const S(elem) *x, S(elem) *y, ptrdiff_
         const T(reference) ref = T(make_reference)(top);
         for (ptrdiff_t j = 0; j < n; j++) {
             T(v) value = S(column_at)(&column, j, negate);
-            if (op != FS_LOG_SOFTMAX) T(exp)(&value, 1, &ref, NULL);
+            if (op != FS_LOG_SOFTMAX) T(exp)(&value, 1, &ref, 0);
             S(store_some)(y + first + j * y_stride, S(end)(value, ending, op), column.count);
         }
     }
@@ -135,21 +141,27 @@ static ALWAYS_INLINE void S(strip)(const S(elem) *x, S(elem) *y, ptrdiff_t colum
     const ptrdiff_t step = vectors * W;
     T(elem) *tops = scratch;
     T(elem) *packed = scratch + step;
+    T(v) low = T(set1)(0);
     for (ptrdiff_t i = 0; i < step; i += W) {
         T(v) value = S(load_some)(x + i, columns - i, op == FS_SOFTMIN);
         T(store)(packed + i, value);
         T(store)(tops + i, value);
+        low = T(bits_max)(value, low);
     }
     for (ptrdiff_t j = 1; j < n; j++) {
         for (ptrdiff_t i = 0; i < step; i += W) {
             T(v) value = S(load_some)(x + j * x_stride + i, columns - i, op == FS_SOFTMIN);
             T(store)(packed + j * step + i, value);
             T(store)(tops + i, T(max)(value, T(load)(tops + i)));
+            low = T(bits_max)(value, low);
         }
     }
+    S(bounds) bounds = {T(load)(tops), low};
+    for (ptrdiff_t i = W; i < step; i += W) bounds.top = T(max)(T(load)(tops + i), bounds.top);
+    const int ordinary = S(is_ordinary)(bounds);
     T(elem) *ending_b = packed + n * step;
     for (ptrdiff_t i = 0; i < step; i += W) {
-        const S(column) column = {packed + i, NULL, step, W};
+        const S(column) column = {packed + i, NULL, step, W, ordinary};
         T(v) top = T(load)(tops + i);
         S(ending) ending = S(column_ending)(&column, n, top, op);
         if (op == FS_LOGSUMEXP) S(put_logsumexp)(y + i, 1, ending.a, top, columns - i, x + i, n, 1, x_stride);

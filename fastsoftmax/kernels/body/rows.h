@@ -19,19 +19,37 @@ static ALWAYS_INLINE T(v) S(load_signed)(const S(elem) *p, int negate) {
     return negate ? T(neg)(x) : x;
 }
 
-/* The maxima of a row, a lane each. Beside a NaN any maximum will do: the row's sum is NaN. */
-static ALWAYS_INLINE T(v) S(row_tops)(const S(elem) *x, ptrdiff_t n, int negate) {
+/* What bounds a row, a lane each: its maximum (beside a NaN any will do: the row's sum is NaN), and the lowest of its
+ * negative numbers, whose bits are the largest read as unsigned integers. */
+typedef struct {
+    T(v) top, low;
+} S(bounds);
+
+static ALWAYS_INLINE S(bounds) S(widen_bounds)(S(bounds) bounds, T(v) x) {
+    KEEP_LOADED(x);
+    return (S(bounds)){T(max)(x, bounds.top), T(bits_max)(x, bounds.low)};
+}
+
+static ALWAYS_INLINE S(bounds) S(row_bounds)(const S(elem) *x, ptrdiff_t n, int negate) {
     enum { W = T(LANES) };
-    T(v) top0 = S(load_signed)(x + n - W, negate), top1 = top0, top2 = top0, top3 = top0;
+    const T(v) last = S(load_signed)(x + n - W, negate);
+    S(bounds) even = {last, last}, odd = even;
     ptrdiff_t i = 0;
     for (; i + 4 * W <= n; i += 4 * W) {
-        top0 = T(max)(S(load_signed)(x + i, negate), top0);
-        top1 = T(max)(S(load_signed)(x + i + W, negate), top1);
-        top2 = T(max)(S(load_signed)(x + i + 2 * W, negate), top2);
-        top3 = T(max)(S(load_signed)(x + i + 3 * W, negate), top3);
+        even = S(widen_bounds)(even, S(load_signed)(x + i, negate));
+        odd = S(widen_bounds)(odd, S(load_signed)(x + i + W, negate));
+        even = S(widen_bounds)(even, S(load_signed)(x + i + 2 * W, negate));
+        odd = S(widen_bounds)(odd, S(load_signed)(x + i + 3 * W, negate));
     }
-    for (; i + W <= n; i += W) top0 = T(max)(S(load_signed)(x + i, negate), top0);
-    return T(max)(T(max)(top0, top1), T(max)(top2, top3));
+    for (; i + W <= n; i += W) even = S(widen_bounds)(even, S(load_signed)(x + i, negate));
+    return (S(bounds)){T(max)(even.top, odd.top), T(bits_max)(even.low, odd.low)};
+}
+
+/* Whether all within the bounds is ordinary for exp, which a NaN does not matter to. */
+static ALWAYS_INLINE int S(is_ordinary)(S(bounds) bounds) {
+    const T(v) limit = T(set1)(ORDINARY);
+    const T(v) low = T(max)(bounds.low, T(neg)(bounds.low));
+    return T(all)(T(ge)(limit, T(max)(bounds.top, low)));
 }
 
 /* LANES rows of LANES elements: their maxima, a row a lane. */
@@ -57,7 +75,8 @@ static ALWAYS_INLINE T(v) S(count_across)(T(elem) rows[T(LANES)][T(LANES)]) {
 
 /* The reference of each row of a group, to be spread over a vector again. */
 typedef struct {
-    T(elem) top[T(LANES)], shift[T(LANES)], floor[T(LANES)], rounder[T(LANES)];
+    T(elem) top[T(LANES)], shift[T(LANES)], floor[T(LANES)], rounder[T(LANES)], eighths[T(LANES)];
+    int ordinary; /* all of them */
 } S(references);
 
 static ALWAYS_INLINE T(reference) S(reference_of)(const S(references) *group, ptrdiff_t row) {
@@ -65,42 +84,44 @@ static ALWAYS_INLINE T(reference) S(reference_of)(const S(references) *group, pt
     ref.shift = T(set1)(group->shift[row]);
     ref.floor = T(set1)(group->floor[row]);
     ref.rounder = T(set1)(group->rounder[row]);
+    ref.eighths = T(set1)(group->eighths[row]);
     ref.n_top = T(set1)(0); /* only the ends of a row need it */
     return ref;
 }
 
 /* A few vectors of exponentials from x. */
-static ALWAYS_INLINE void S(exp_at)(const S(elem) *x, T(v) *e, int vectors, const T(reference) *ref, int negate) {
+static ALWAYS_INLINE void S(exp_at)(const S(elem) *x, T(v) *e, int vectors, const T(reference) *ref, int ordinary,
+                                    int negate) {
     for (int k = 0; k < vectors; k++) e[k] = S(load_signed)(x + k * T(LANES), negate);
-    T(exp)(e, vectors, ref, NULL);
+    T(exp)(e, vectors, ref, ordinary);
 }
 
 /* The sum of exp(x) * 2**-N, and these in e unless it is NULL. Fetches what lies `ahead` elements further on, the
  * next group, so that its first stage does not wait for memory while this one computes. */
-static ALWAYS_INLINE T(sum)
-    S(row_exp)(const S(elem) *x, T(elem) *e, ptrdiff_t n, T(reference) ref, ptrdiff_t ahead, int negate) {
-    enum { W = T(LANES), STEP = W * TOGETHER };
+static ALWAYS_INLINE T(sum) S(row_exp)(const S(elem) *x, T(elem) *e, ptrdiff_t n, T(reference) ref, ptrdiff_t ahead,
+                                       int ordinary, int negate) {
+    enum { W = T(LANES), STEP = W * T(TOGETHER) };
     T(v) last = S(load_signed)(x + n - W, negate);
     T(sum) sum = T(sum_zero)();
-    T(v) v[TOGETHER];
+    T(v) v[T(TOGETHER)];
     for (ptrdiff_t i = 0; i < n;) {
         const ptrdiff_t end = n - i < FOLD * W ? n : i + FOLD * W;
         T(run) run = T(run_start)();
         for (; i + STEP <= end; i += STEP) {
-            for (int k = 0; k < TOGETHER; k++) prefetch(x + i + k * W + ahead);
-            S(exp_at)(x + i, v, TOGETHER, &ref, negate);
-            for (int k = 0; k < TOGETHER; k++) {
+            for (int k = 0; k < T(TOGETHER); k++) prefetch(x + i + k * W + ahead);
+            S(exp_at)(x + i, v, T(TOGETHER), &ref, ordinary, negate);
+            for (int k = 0; k < T(TOGETHER); k++) {
                 if (e) T(store)(e + i + k * W, v[k]);
                 T(run_add)(&run, v[k]);
             }
         }
         for (; i + W <= end; i += W) {
-            S(exp_at)(x + i, v, 1, &ref, negate);
+            S(exp_at)(x + i, v, 1, &ref, ordinary, negate);
             if (e) T(store)(e + i, v[0]);
             T(run_add)(&run, v[0]);
         }
         if (i < end) {
-            T(exp)(&last, 1, &ref, NULL);
+            T(exp)(&last, 1, &ref, ordinary);
             if (e) T(store)(e + n - W, last);
             T(run_add)(&run, T(keep)(S(lanes_from)(i - (n - W)), last));
             i = end;
@@ -111,37 +132,38 @@ static ALWAYS_INLINE T(sum)
 }
 
 /* Of a few vectors, the exponentials below the maximum join the sum, and the maxima are counted. */
-static ALWAYS_INLINE void S(split)(T(v) *v, int vectors, T(v) top, const T(reference) *ref, T(sum) *sum, T(v) *tops) {
-    T(m) is_top[TOGETHER];
-    T(v) low[TOGETHER];
+static ALWAYS_INLINE void S(split)(T(v) *v, int vectors, T(v) top, const T(reference) *ref, int ordinary, T(sum) *sum,
+                                   T(v) *tops) {
+    T(m) is_top[T(TOGETHER)];
+    T(v) low[T(TOGETHER)];
     for (int k = 0; k < vectors; k++) is_top[k] = T(eq)(v[k], top);
     for (int k = 0; k < vectors; k++) *tops = T(add)(*tops, T(keep)(is_top[k], T(set1)(1)));
-    T(exp)(v, vectors, ref, low);
+    T(exp_pair)(v, low, vectors, ref, ordinary);
     for (int k = 0; k < vectors; k++) T(sum_add_pair)(sum, T(drop)(is_top[k], v[k]), T(drop)(is_top[k], low[k]));
 }
 
 /* The sum below the maximum; the number of maxima, a lane each, in *tops. */
-static ALWAYS_INLINE T(sum)
-    S(row_rest)(const S(elem) *x, ptrdiff_t n, T(elem) top, T(reference) ref, ptrdiff_t ahead, T(v) *tops) {
-    enum { W = T(LANES), STEP = W * TOGETHER };
+static ALWAYS_INLINE T(sum) S(row_rest)(const S(elem) *x, ptrdiff_t n, T(elem) top, T(reference) ref, ptrdiff_t ahead,
+                                        int ordinary, T(v) *tops) {
+    enum { W = T(LANES), STEP = W * T(TOGETHER) };
     const T(v) top_v = T(set1)(top);
     T(sum) sum = T(sum_zero)();
-    T(v) v[TOGETHER], tops_v = T(set1)(0);
+    T(v) v[T(TOGETHER)], tops_v = T(set1)(0);
     ptrdiff_t i = 0;
     for (; i + STEP <= n; i += STEP) {
-        for (int k = 0; k < TOGETHER; k++) prefetch(x + i + k * W + ahead);
-        for (int k = 0; k < TOGETHER; k++) v[k] = S(load)(x + i + k * W);
-        S(split)(v, TOGETHER, top_v, &ref, &sum, &tops_v);
+        for (int k = 0; k < T(TOGETHER); k++) prefetch(x + i + k * W + ahead);
+        for (int k = 0; k < T(TOGETHER); k++) v[k] = S(load)(x + i + k * W);
+        S(split)(v, T(TOGETHER), top_v, &ref, ordinary, &sum, &tops_v);
     }
     for (; i + W <= n; i += W) {
         v[0] = S(load)(x + i);
-        S(split)(v, 1, top_v, &ref, &sum, &tops_v);
+        S(split)(v, 1, top_v, &ref, ordinary, &sum, &tops_v);
     }
     if (i < n) {
         /* what the last vector shares with the one before: -inf, whose exponential is 0 */
         const T(m) fresh = S(lanes_from)(i - (n - W));
         v[0] = T(add)(T(keep)(fresh, S(load)(x + n - W)), T(drop)(fresh, T(set1)(-(T(elem))INFINITY)));
-        S(split)(v, 1, top_v, &ref, &sum, &tops_v);
+        S(split)(v, 1, top_v, &ref, 0, &sum, &tops_v);
     }
     *tops = tops_v;
     return sum;
@@ -159,20 +181,20 @@ static ALWAYS_INLINE void S(row_scale)(const T(elem) *e, S(elem) *y, ptrdiff_t n
 /* y = exp(x) * 2**-N * factor, for rows whose exponentials were not kept */
 static ALWAYS_INLINE void S(row_exp_scale)(const S(elem) *x, S(elem) *y, ptrdiff_t n, T(reference) ref,
                                            T(factor) factor, int negate) {
-    enum { W = T(LANES), STEP = W * TOGETHER };
+    enum { W = T(LANES), STEP = W * T(TOGETHER) };
     T(v) last = S(load_signed)(x + n - W, negate);
-    T(v) v[TOGETHER];
+    T(v) v[T(TOGETHER)];
     ptrdiff_t i = 0;
     for (; i + STEP <= n; i += STEP) {
-        S(exp_at)(x + i, v, TOGETHER, &ref, negate);
-        for (int k = 0; k < TOGETHER; k++) S(store)(y + i + k * W, T(scale)(v[k], factor));
+        S(exp_at)(x + i, v, T(TOGETHER), &ref, 0, negate);
+        for (int k = 0; k < T(TOGETHER); k++) S(store)(y + i + k * W, T(scale)(v[k], factor));
     }
     for (; i + W <= n; i += W) {
-        S(exp_at)(x + i, v, 1, &ref, negate);
+        S(exp_at)(x + i, v, 1, &ref, 0, negate);
         S(store)(y + i, T(scale)(v[0], factor));
     }
     if (i < n) {
-        T(exp)(&last, 1, &ref, NULL);
+        T(exp)(&last, 1, &ref, 0);
         S(store)(y + n - W, T(scale)(last, factor));
     }
 }
@@ -207,14 +229,21 @@ static ALWAYS_INLINE ptrdiff_t S(rows_together)(ptrdiff_t n) {
 static ALWAYS_INLINE T(v) S(group_tops)(const S(elem) *x, ptrdiff_t count, ptrdiff_t n, ptrdiff_t stride, int negate,
                                         S(references) *group) {
     T(elem) tops[T(LANES)][T(LANES)];
-    for (ptrdiff_t i = 0; i < count; i++) T(store)(tops[i], S(row_tops)(x + i * stride, n, negate));
+    S(bounds) all = {T(set1)(0), T(set1)(0)};
+    for (ptrdiff_t i = 0; i < count; i++) {
+        const S(bounds) row = S(row_bounds)(x + i * stride, n, negate);
+        T(store)(tops[i], row.top);
+        all = (S(bounds)){T(max)(row.top, all.top), T(bits_max)(row.low, all.low)};
+    }
     for (ptrdiff_t i = count; i < T(LANES); i++) T(store)(tops[i], T(set1)(0));
     const T(v) top = S(max_across)(tops);
-    const T(reference) ref = T(make_reference)(top);
     T(store)(group->top, top);
+    const T(reference) ref = T(make_reference)(top);
     T(store)(group->shift, ref.shift);
     T(store)(group->floor, ref.floor);
     T(store)(group->rounder, ref.rounder);
+    T(store)(group->eighths, ref.eighths);
+    group->ordinary = S(is_ordinary)(all);
     return top;
 }
 
@@ -225,8 +254,10 @@ static ALWAYS_INLINE T(sum)
     T(row_sums) sums;
     for (ptrdiff_t i = 0; i < count; i++) {
         T(elem) *e = y ? S(exp_store)(y + i * y_stride, scratch + i * n) : NULL;
+        const T(reference) ref = S(reference_of)(group, i);
         T(put_row_sum)(&sums, i,
-                       S(row_exp)(x + i * x_stride, e, n, S(reference_of)(group, i), count * x_stride, negate));
+                       group->ordinary ? S(row_exp)(x + i * x_stride, e, n, ref, count * x_stride, 1, negate)
+                                       : S(row_exp)(x + i * x_stride, e, n, ref, count * x_stride, 0, negate));
     }
     for (ptrdiff_t i = count; i < T(LANES); i++) T(put_row_sum)(&sums, i, T(sum_zero)());
     return T(row_sums_total)(&sums);
@@ -239,9 +270,11 @@ static ALWAYS_INLINE T(rest)
     T(elem) tops[T(LANES)][T(LANES)];
     for (ptrdiff_t i = 0; i < count; i++) {
         T(v) row_tops;
-        T(put_row_sum)(
-            &sums, i,
-            S(row_rest)(x + i * stride, n, group->top[i], S(reference_of)(group, i), count * stride, &row_tops));
+        const T(reference) ref = S(reference_of)(group, i);
+        const S(elem) *row = x + i * stride;
+        T(put_row_sum)(&sums, i,
+                       group->ordinary ? S(row_rest)(row, n, group->top[i], ref, count * stride, 1, &row_tops)
+                                       : S(row_rest)(row, n, group->top[i], ref, count * stride, 0, &row_tops));
         T(store)(tops[i], row_tops);
     }
     for (ptrdiff_t i = count; i < T(LANES); i++) {

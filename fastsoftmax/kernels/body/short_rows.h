@@ -55,12 +55,12 @@ static ALWAYS_INLINE void S(short_rows)(const S(elem) *x, S(elem) *y, ptrdiff_t 
         const S(elem) *group = x + first * x_stride;
         S(elem) *out = y + first * y_stride;
         S(gather_rows)(group, count, n, x_stride, scratch, op == FS_SOFTMIN);
-        T(v) top = T(load)(scratch);
-        for (ptrdiff_t j = 1; j < n; j++) top = T(max)(T(load)(scratch + j * W), top);
-        const S(column) column = {scratch, NULL, W, W};
-        S(ending) ending = S(column_ending)(&column, n, top, op);
+        S(bounds) bounds = {T(load)(scratch), T(load)(scratch)};
+        for (ptrdiff_t j = 1; j < n; j++) bounds = S(widen_bounds)(bounds, T(load)(scratch + j * W));
+        const S(column) column = {scratch, NULL, W, W, S(is_ordinary)(bounds)};
+        S(ending) ending = S(column_ending)(&column, n, bounds.top, op);
         if (op == FS_LOGSUMEXP)
-            S(put_logsumexp)(out, y_stride, ending.a, top, count, group, n, x_stride, 1);
+            S(put_logsumexp)(out, y_stride, ending.a, bounds.top, count, group, n, x_stride, 1);
         else
             S(scatter_rows)(scratch, out, count, n, y_stride, ending, op);
     }

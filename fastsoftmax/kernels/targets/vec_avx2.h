@@ -7,12 +7,13 @@
 
 #include <immintrin.h>
 
+#define LOADED(x) "+x"((x).a), "+x"((x).b)
 #include "vec_common.h"
 
 #define ISA_NAME "avx2"
 
 /* Vectors whose exponentials are taken in step: as many as the registers hold. */
-#define TOGETHER 2
+enum { TOGETHER_f32 = 2, TOGETHER_f64 = 2 };
 
 enum { LANES_f32 = 16, LANES_f64 = 8 };
 
@@ -45,6 +46,21 @@ TWO(f64, max, _mm256_max_pd)
 TWO(f64, keep, _mm256_and_pd)
 TWO(f64, drop, _mm256_andnot_pd)
 #undef TWO
+
+/* The vector whose bits, as unsigned integers, are larger. In float64 either half of the bits is the larger, for want
+ * of a 64-bit instruction: no smaller, and larger by less than 2**-20 of it. */
+static ALWAYS_INLINE __m256 bits_max_ps(__m256 x, __m256 y) {
+    return _mm256_castsi256_ps(_mm256_max_epu32(_mm256_castps_si256(x), _mm256_castps_si256(y)));
+}
+static ALWAYS_INLINE __m256d bits_max_pd(__m256d x, __m256d y) {
+    return _mm256_castsi256_pd(_mm256_max_epu32(_mm256_castpd_si256(x), _mm256_castpd_si256(y)));
+}
+static ALWAYS_INLINE v_f32 bits_max_f32(v_f32 x, v_f32 y) {
+    return (v_f32){bits_max_ps(x.a, y.a), bits_max_ps(x.b, y.b)};
+}
+static ALWAYS_INLINE v_f64 bits_max_f64(v_f64 x, v_f64 y) {
+    return (v_f64){bits_max_pd(x.a, y.a), bits_max_pd(x.b, y.b)};
+}
 
 static ALWAYS_INLINE v_f32 set1_f32(float x) { return (v_f32){_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
 static ALWAYS_INLINE v_f64 set1_f64(double x) { return (v_f64){_mm256_set1_pd(x), _mm256_set1_pd(x)}; }
@@ -92,6 +108,15 @@ static ALWAYS_INLINE m_f64 ge_f64(v_f64 x, v_f64 y) {
     return (m_f64){_mm256_cmp_pd(x.a, y.a, _CMP_GE_OQ), _mm256_cmp_pd(x.b, y.b, _CMP_GE_OQ)};
 }
 
+/* x >= y, or either is NaN */
+static ALWAYS_INLINE m_f32 not_less_f32(v_f32 x, v_f32 y) {
+    return (m_f32){_mm256_cmp_ps(x.a, y.a, _CMP_NLT_UQ), _mm256_cmp_ps(x.b, y.b, _CMP_NLT_UQ)};
+}
+
+/* whether the mask has all lanes */
+static ALWAYS_INLINE int all_f32(m_f32 mask) { return _mm256_movemask_ps(_mm256_and_ps(mask.a, mask.b)) == 0xff; }
+static ALWAYS_INLINE int all_f64(m_f64 mask) { return _mm256_movemask_pd(_mm256_and_pd(mask.a, mask.b)) == 0xf; }
+
 /* The low bits of x become the exponent field of the result; see body/exp.h. */
 static ALWAYS_INLINE v_f32 power_of_two_f32(v_f32 x) {
     return (v_f32){_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(x.a), 23)),
@@ -100,6 +125,16 @@ static ALWAYS_INLINE v_f32 power_of_two_f32(v_f32 x) {
 static ALWAYS_INLINE v_f64 power_of_two_f64(v_f64 x) {
     return (v_f64){_mm256_castsi256_pd(_mm256_slli_epi64(_mm256_castpd_si256(x.a), 52)),
                    _mm256_castsi256_pd(_mm256_slli_epi64(_mm256_castpd_si256(x.b), 52))};
+}
+
+/* table[j] + (x << 20) as integers of their bits, where j is in the lowest three bits of x; see body/exp.h. */
+static ALWAYS_INLINE __m256 eighth_power_half(__m256 table, __m256i x) {
+    const __m256i entry = _mm256_castps_si256(_mm256_permutevar8x32_ps(table, x));
+    return _mm256_castsi256_ps(_mm256_add_epi32(entry, _mm256_slli_epi32(x, 20)));
+}
+static ALWAYS_INLINE v_f32 eighth_power_f32(v_f32 table, v_f32 x) {
+    return (v_f32){eighth_power_half(table.a, _mm256_castps_si256(x.a)),
+                   eighth_power_half(table.a, _mm256_castps_si256(x.b))};
 }
 
 /* floor(log2(x)) of a positive normal x: its exponent field, put into the mantissa of 2**52 */

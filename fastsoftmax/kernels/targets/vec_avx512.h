@@ -5,12 +5,13 @@
 
 #include <immintrin.h>
 
+#define LOADED(x) "+v"(x)
 #include "vec_common.h"
 
 #define ISA_NAME "avx512"
 
 /* Vectors whose exponentials are taken in step: as many as the registers hold. */
-#define TOGETHER 4
+enum { TOGETHER_f32 = 4, TOGETHER_f64 = 2 };
 
 enum { LANES_f32 = 16, LANES_f64 = 8 };
 
@@ -30,6 +31,14 @@ static ALWAYS_INLINE v_f64 div_f64(v_f64 x, v_f64 y) { return _mm512_div_pd(x, y
 /* x > y ? x : y, so y where either is NaN */
 static ALWAYS_INLINE v_f32 max_f32(v_f32 x, v_f32 y) { return _mm512_max_ps(x, y); }
 static ALWAYS_INLINE v_f64 max_f64(v_f64 x, v_f64 y) { return _mm512_max_pd(x, y); }
+
+/* The vector whose bits, as unsigned integers, are larger. */
+static ALWAYS_INLINE v_f32 bits_max_f32(v_f32 x, v_f32 y) {
+    return _mm512_castsi512_ps(_mm512_max_epu32(_mm512_castps_si512(x), _mm512_castps_si512(y)));
+}
+static ALWAYS_INLINE v_f64 bits_max_f64(v_f64 x, v_f64 y) {
+    return _mm512_castsi512_pd(_mm512_max_epu64(_mm512_castpd_si512(x), _mm512_castpd_si512(y)));
+}
 
 /* keep: x where the mask is set, else 0; drop: 0 where the mask is set, else x */
 static ALWAYS_INLINE v_f32 keep_f32(m_f32 mask, v_f32 x) { return _mm512_maskz_mov_ps(mask, x); }
@@ -57,12 +66,25 @@ static ALWAYS_INLINE m_f64 eq_f64(v_f64 x, v_f64 y) { return _mm512_cmp_pd_mask(
 static ALWAYS_INLINE m_f32 ge_f32(v_f32 x, v_f32 y) { return _mm512_cmp_ps_mask(x, y, _CMP_GE_OQ); }
 static ALWAYS_INLINE m_f64 ge_f64(v_f64 x, v_f64 y) { return _mm512_cmp_pd_mask(x, y, _CMP_GE_OQ); }
 
+/* x >= y, or either is NaN */
+static ALWAYS_INLINE m_f32 not_less_f32(v_f32 x, v_f32 y) { return _mm512_cmp_ps_mask(x, y, _CMP_NLT_UQ); }
+
+/* whether the mask has all lanes */
+static ALWAYS_INLINE int all_f32(m_f32 mask) { return mask == 0xffff; }
+static ALWAYS_INLINE int all_f64(m_f64 mask) { return mask == 0xff; }
+
 /* The low bits of x become the exponent field of the result; see body/exp.h. */
 static ALWAYS_INLINE v_f32 power_of_two_f32(v_f32 x) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(x), 23));
 }
 static ALWAYS_INLINE v_f64 power_of_two_f64(v_f64 x) {
     return _mm512_castsi512_pd(_mm512_slli_epi64(_mm512_castpd_si512(x), 52));
+}
+
+/* table[j] + (x << 20) as integers of their bits, where j is in the lowest three bits of x; see body/exp.h. */
+static ALWAYS_INLINE v_f32 eighth_power_f32(v_f32 table, v_f32 x) {
+    const __m512i entry = _mm512_castps_si512(_mm512_permutexvar_ps(_mm512_castps_si512(x), table));
+    return _mm512_castsi512_ps(_mm512_add_epi32(entry, _mm512_slli_epi32(_mm512_castps_si512(x), 20)));
 }
 
 /* floor(log2(x)) of a positive normal x */

@@ -19,7 +19,7 @@
 #define ISA_NAME "baseline"
 
 /* Vectors whose exponentials are taken in step: more would leave the registers. */
-#define TOGETHER 1
+enum { TOGETHER_f32 = 1, TOGETHER_f64 = 1 };
 
 enum { LANES_f32 = 16, LANES_f64 = 8 };
 
@@ -89,6 +89,14 @@ LANEWISE(f64, v, div, (v_f64 x, v_f64 y), x.lane[i] / y.lane[i])
 LANEWISE(f32, v, max, (v_f32 x, v_f32 y), x.lane[i] > y.lane[i] ? x.lane[i] : y.lane[i])
 LANEWISE(f64, v, max, (v_f64 x, v_f64 y), x.lane[i] > y.lane[i] ? x.lane[i] : y.lane[i])
 
+/* The vector whose bits, as unsigned integers, are larger. */
+static ALWAYS_INLINE uint32_t larger_u32(uint32_t x, uint32_t y) { return x > y ? x : y; }
+static ALWAYS_INLINE uint64_t larger_u64(uint64_t x, uint64_t y) { return x > y ? x : y; }
+LANEWISE(f32, v, bits_max, (v_f32 x, v_f32 y),
+         from_bits_f32(larger_u32(to_bits_f32(x.lane[i]), to_bits_f32(y.lane[i]))))
+LANEWISE(f64, v, bits_max, (v_f64 x, v_f64 y),
+         from_bits_f64(larger_u64(to_bits_f64(x.lane[i]), to_bits_f64(y.lane[i]))))
+
 /* keep: x where the mask is set, else 0; drop: 0 where the mask is set, else x */
 LANEWISE(f32, v, keep, (m_f32 mask, v_f32 x), from_bits_f32(to_bits_f32(x.lane[i]) & mask.lane[i]))
 LANEWISE(f64, v, keep, (m_f64 mask, v_f64 x), from_bits_f64(to_bits_f64(x.lane[i]) & mask.lane[i]))
@@ -129,9 +137,28 @@ LANEWISE(f64, m, eq, (v_f64 x, v_f64 y), x.lane[i] == y.lane[i] ? UINT64_MAX : 0
 LANEWISE(f32, m, ge, (v_f32 x, v_f32 y), x.lane[i] >= y.lane[i] ? UINT32_MAX : 0)
 LANEWISE(f64, m, ge, (v_f64 x, v_f64 y), x.lane[i] >= y.lane[i] ? UINT64_MAX : 0)
 
+/* x >= y, or either is NaN */
+LANEWISE(f32, m, not_less, (v_f32 x, v_f32 y), x.lane[i] < y.lane[i] ? 0 : UINT32_MAX)
+
+/* whether the mask has all lanes */
+static ALWAYS_INLINE int all_f32(m_f32 mask) {
+    uint32_t all = UINT32_MAX;
+    for (int i = 0; i < LANES_f32; i++) all &= mask.lane[i];
+    return all != 0;
+}
+static ALWAYS_INLINE int all_f64(m_f64 mask) {
+    uint64_t all = UINT64_MAX;
+    for (int i = 0; i < LANES_f64; i++) all &= mask.lane[i];
+    return all != 0;
+}
+
 /* The low bits of x become the exponent field of the result; see body/exp.h. */
 LANEWISE(f32, v, power_of_two, (v_f32 x), from_bits_f32(to_bits_f32(x.lane[i]) << 23))
 LANEWISE(f64, v, power_of_two, (v_f64 x), from_bits_f64(to_bits_f64(x.lane[i]) << 52))
+
+/* table[j] + (x << 20) as integers of their bits, where j is in the lowest three bits of x; see body/exp.h. */
+LANEWISE(f32, v, eighth_power, (v_f32 table, v_f32 x),
+         from_bits_f32(to_bits_f32(table.lane[to_bits_f32(x.lane[i]) & 7]) + (to_bits_f32(x.lane[i]) << 20)))
 
 /* floor(log2(x)) of a positive normal x: its exponent field, put into the mantissa of 2**52, for want of vector
  * instructions that convert 64-bit integers */

@@ -13,6 +13,13 @@
 #define ALWAYS_INLINE inline __attribute__((always_inline))
 #endif
 
+/* For a value with two uses, which gcc would else load from memory for each. */
+#if defined(__GNUC__) && defined(LOADED)
+#define KEEP_LOADED(x) __asm__("" : LOADED(x))
+#else
+#define KEEP_LOADED(x) ((void)0)
+#endif
+
 /* A hint: the address may lie outside of any array. */
 #if defined(_MSC_VER) && !defined(__clang__)
 #define prefetch(address) ((void)(address))

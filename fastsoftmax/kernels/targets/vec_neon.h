@@ -11,7 +11,7 @@
 #define ISA_NAME "neon"
 
 /* Vectors whose exponentials are taken in step: one is four independent chains already. */
-#define TOGETHER 1
+enum { TOGETHER_f32 = 1, TOGETHER_f64 = 1 };
 
 enum { LANES_f32 = 16, LANES_f64 = 8 };
 
@@ -61,6 +61,12 @@ EACH_Q(f64, v, div, (v_f64 x, v_f64 y), vdivq_f64(x.q[i], y.q[i]))
 EACH_Q(f32, v, max, (v_f32 x, v_f32 y), vbslq_f32(vcgtq_f32(x.q[i], y.q[i]), x.q[i], y.q[i]))
 EACH_Q(f64, v, max, (v_f64 x, v_f64 y), vbslq_f64(vcgtq_f64(x.q[i], y.q[i]), x.q[i], y.q[i]))
 
+/* The vector whose bits, as unsigned integers, are larger. */
+EACH_Q(f32, v, bits_max, (v_f32 x, v_f32 y),
+       vreinterpretq_f32_u32(vmaxq_u32(vreinterpretq_u32_f32(x.q[i]), vreinterpretq_u32_f32(y.q[i]))))
+EACH_Q(f64, v, bits_max, (v_f64 x, v_f64 y),
+       vbslq_f64(vcgtq_u64(vreinterpretq_u64_f64(x.q[i]), vreinterpretq_u64_f64(y.q[i])), x.q[i], y.q[i]))
+
 /* keep: x where the mask is set, else 0; drop: 0 where the mask is set, else x */
 EACH_Q(f32, v, keep, (m_f32 mask, v_f32 x),
        vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(x.q[i]), mask.q[i])))
@@ -96,9 +102,32 @@ EACH_Q(f64, m, eq, (v_f64 x, v_f64 y), vceqq_f64(x.q[i], y.q[i]))
 EACH_Q(f32, m, ge, (v_f32 x, v_f32 y), vcgeq_f32(x.q[i], y.q[i]))
 EACH_Q(f64, m, ge, (v_f64 x, v_f64 y), vcgeq_f64(x.q[i], y.q[i]))
 
+/* x >= y, or either is NaN */
+EACH_Q(f32, m, not_less, (v_f32 x, v_f32 y), vmvnq_u32(vcltq_f32(x.q[i], y.q[i])))
+
+/* whether the mask has all lanes */
+static ALWAYS_INLINE int all_f32(m_f32 mask) {
+    return vminvq_u32(vandq_u32(vandq_u32(mask.q[0], mask.q[1]), vandq_u32(mask.q[2], mask.q[3]))) != 0;
+}
+static ALWAYS_INLINE int all_f64(m_f64 mask) {
+    return vminvq_u32(vreinterpretq_u32_u64(
+               vandq_u64(vandq_u64(mask.q[0], mask.q[1]), vandq_u64(mask.q[2], mask.q[3])))) != 0;
+}
+
 /* The low bits of x become the exponent field of the result; see body/exp.h. */
 EACH_Q(f32, v, power_of_two, (v_f32 x), vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_f32(x.q[i]), 23)))
 EACH_Q(f64, v, power_of_two, (v_f64 x), vreinterpretq_f64_u64(vshlq_n_u64(vreinterpretq_u64_f64(x.q[i]), 52)))
+
+/* table[j] + (x << 20) as integers of their bits, where j is in the lowest three bits of x; see body/exp.h. The table
+ * is looked up by bytes: 4 j, 4 j + 1, 4 j + 2, 4 j + 3. */
+static ALWAYS_INLINE float32x4_t eighth_power_quarter(v_f32 table, uint32x4_t x) {
+    const uint8x16x2_t bytes = {{vreinterpretq_u8_f32(table.q[0]), vreinterpretq_u8_f32(table.q[1])}};
+    const uint32x4_t j = vandq_u32(x, vdupq_n_u32(7));
+    const uint32x4_t at = vmlaq_u32(vdupq_n_u32(0x03020100), j, vdupq_n_u32(0x04040404));
+    const uint32x4_t entry = vreinterpretq_u32_u8(vqtbl2q_u8(bytes, vreinterpretq_u8_u32(at)));
+    return vreinterpretq_f32_u32(vaddq_u32(entry, vshlq_n_u32(x, 20)));
+}
+EACH_Q(f32, v, eighth_power, (v_f32 table, v_f32 x), eighth_power_quarter(table, vreinterpretq_u32_f32(x.q[i])))
 
 /* floor(log2(x)) of a positive normal x: its exponent field */
 EACH_Q(f64, v, exponent, (v_f64 x),
