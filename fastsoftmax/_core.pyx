@@ -11,7 +11,7 @@ import os
 cimport numpy as cnp
 from cpython.long cimport PyLong_AsLongAndOverflow
 from cython.parallel cimport prange, threadid
-from libc.stdint cimport SIZE_MAX, uintptr_t
+from libc.stdint cimport SIZE_MAX, uint16_t, uintptr_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy
 
@@ -29,6 +29,8 @@ cdef extern from "kernels.h" nogil:
     ctypedef enum fs_type:
         FS_F32
         FS_F64
+        FS_F16
+        FS_BF16
         FS_TYPES
 
     ctypedef struct fs_carry:
@@ -48,11 +50,11 @@ cdef extern from "kernels.h" nogil:
 
     ctypedef struct fs_table:
         const char *isa
-        fs_kernels kernels[4][2]
+        fs_kernels kernels[4][4]
 
     int FS_SHORT_ROW
     int FS_SCRATCH
-    int FS_SHORT_SCRATCH
+    int FS_ROWS_SCRATCH
     const fs_table **fs_available()
     const fs_table *fs_find(const char *isa)
 
@@ -72,9 +74,11 @@ cdef extern from *:
     """
     const char *FS_COMPILER
 
+# What the loops run over: the type only tells them the size of an element.
 ctypedef fused real:
     float
     double
+    uint16_t  # float16 and bfloat16
 
 cdef enum:
     SMALL = 16384      # elements: a few microseconds, in which the GIL may stay
@@ -110,12 +114,15 @@ def _compiler():
     return FS_COMPILER.decode()
 
 
+_SYMBOLS = {"float16": "f16", "bfloat16": "bf16", "float32": "f32", "float64": "f64"}
+
+
 def _kernel_names():
     """The kernel of each operation and dtype, as {operation: {dtype: symbol}}."""
     return {
         operation: {
             dtype: f"fs_{operation}_{symbol}"
-            for dtype, symbol in (("float32", "f32"), ("float64", "f64"))
+            for dtype, symbol in _SYMBOLS.items()
         }
         for operation in ("softmax", "log_softmax", "softmin", "logsumexp")
     }
@@ -177,10 +184,10 @@ cdef int _rows(
     cdef Py_ssize_t tile = 16 * (1 + TILE // (16 * n))
     cdef Py_ssize_t tiles = (rows + tile - 1) // tile
     cdef Py_ssize_t i
-    cdef void *memory = _scratch(threads, FS_SHORT_SCRATCH)
+    cdef void *memory = _scratch(threads, FS_ROWS_SCRATCH)
     for i in prange(tiles, num_threads=threads, use_threads_if=threads > 1, schedule="static"):
         kernels.rows(&x[i * tile, 0], &y[i * tile, 0], min(tile, rows - i * tile), n,
-                     x_stride, y_stride, _aligned(memory) + threadid() * FS_SHORT_SCRATCH)
+                     x_stride, y_stride, _aligned(memory) + threadid() * FS_ROWS_SCRATCH)
     free(memory)
     return 0
 
@@ -192,14 +199,11 @@ cdef int _columns(
     cdef Py_ssize_t outer = x.shape[0], n = x.shape[1], inner = x.shape[2]
     cdef Py_ssize_t x_stride = x.strides[1] // <Py_ssize_t> sizeof(real)
     cdef Py_ssize_t y_stride = y.strides[1] // <Py_ssize_t> sizeof(real)
-    cdef Py_ssize_t width = max(
-        16, FS_SCRATCH // ((n + 2) * <Py_ssize_t> sizeof(real)) // 16 * 16
-    )
+    cdef Py_ssize_t size = max(<Py_ssize_t> sizeof(real), <Py_ssize_t> sizeof(float))
+    cdef Py_ssize_t width = max(16, FS_SCRATCH // ((n + 2) * size) // 16 * 16)
     cdef Py_ssize_t strips = (inner + width - 1) // width
     cdef Py_ssize_t i
-    cdef Py_ssize_t needed = min(
-        FS_SCRATCH, (n + 2) * min(width, (inner + 15) // 16 * 16) * <Py_ssize_t> sizeof(real)
-    )
+    cdef Py_ssize_t needed = min(FS_SCRATCH, (n + 2) * min(width, (inner + 15) // 16 * 16) * size)
     cdef void *memory = _scratch(threads, needed)
     for i in prange(
         outer * strips, num_threads=threads, use_threads_if=threads > 1, schedule="static"
@@ -252,11 +256,38 @@ cdef int _run(
     return 0
 
 
+# The number that NumPy gave ml_dtypes' bfloat16, once an array of it was seen; -1 before.
+cdef int _bfloat16 = -1
+
+
+def _know_bfloat16(cnp.dtype bfloat16):
+    """Make arrays of ml_dtypes' bfloat16 known to the kernels, without importing ml_dtypes."""
+    global _bfloat16
+    _bfloat16 = bfloat16.num
+
+
+cdef int _type_of(cnp.ndarray x) noexcept:
+    """The kernels' name of an array's type; -1 if they have none."""
+    cdef int number = cnp.PyArray_TYPE(x)
+    if number == cnp.NPY_FLOAT32:
+        return FS_F32
+    if number == cnp.NPY_FLOAT64:
+        return FS_F64
+    if number == cnp.NPY_FLOAT16:
+        return FS_F16
+    if number == _bfloat16:
+        return FS_BF16
+    return -1
+
+
 cdef int _run_team(fs_operation operation, cnp.ndarray x, cnp.ndarray y, int threads) except -1:
     """`_compute` by a team of that size."""
-    if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32:
-        return _run[float](operation, FS_F32, x, y, threads)
-    return _run[double](operation, FS_F64, x, y, threads)
+    cdef int type = _type_of(x)
+    if type == FS_F32:
+        return _run[float](operation, type, x, y, threads)
+    if type == FS_F64:
+        return _run[double](operation, type, x, y, threads)
+    return _run[uint16_t](operation, type, x.view("u2"), y.view("u2"), threads)
 
 
 def _compute(int operation, cnp.ndarray x, cnp.ndarray y):
@@ -350,11 +381,8 @@ cdef object _direct(fs_operation operation, object input, object dim, bint keepd
     if not cnp.PyArray_CheckExact(input) or (<object> dim).__class__ is not int:
         return None
     x = <cnp.ndarray> input
-    if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32:
-        type = FS_F32
-    elif cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT64:
-        type = FS_F64
-    else:
+    type = _type_of(x)
+    if type < 0:
         return None
     ndim = cnp.PyArray_NDIM(x)
     axis = PyLong_AsLongAndOverflow(dim, &overflow)
@@ -419,7 +447,7 @@ cdef void _one_tile(
     fs_operation operation, int type, cnp.ndarray x, cnp.ndarray y, Py_ssize_t rows, Py_ssize_t n
 ) noexcept nogil:
     """All rows in one call, where no team is worth it."""
-    cdef char memory[4096 + 64]  # FS_SHORT_SCRATCH + ALIGNMENT
+    cdef char memory[16384 + 64]  # FS_ROWS_SCRATCH + ALIGNMENT
     _table.kernels[<int> operation][type].rows(
         cnp.PyArray_DATA(x), cnp.PyArray_DATA(y), rows, n,
         n, 1 if operation == FS_LOGSUMEXP else n, _aligned(memory))

@@ -44,6 +44,9 @@ def apply(
     # Level 3 is the caller, as in PyTorch: dims_of, apply, caller; what is compiled has no frame.
     dims = _arguments.dims_of(name, dim, x.shape, stacklevel)
     target = _arguments.result_dtype(name, x.dtype, dtype)
+    bfloat16 = _arguments.is_bfloat16(target)
+    if bfloat16:
+        _core._know_bfloat16(target)
     if x.ndim == 0:
         return _zero_dimensional(operation, x, target, out, where)
     shape = x.shape
@@ -87,7 +90,7 @@ def apply(
             where is None
             and x.dtype == target
             and y.dtype == target
-            and target.char in "fd"
+            and (target.char in "efd" or bfloat16)
             and _compute_in_place(operation, x, y, dims, order)
         )
         if not direct:
@@ -247,13 +250,18 @@ def _compute_by_tiles(
             math.prod(part.shape[inner:]),
         )
         source = gathered.reshape(shape)
+        target = yt[box]
+        in_place = y.dtype == work and target.flags.c_contiguous and target.flags.aligned
         if operation == LOGSUMEXP:
-            result = np.empty((shape[0], 1, shape[2]), work)
+            shape = (shape[0], 1, shape[2])
+            result = np.empty(shape, work)
         else:
             result = source
+        if in_place:
+            result = target.reshape(shape)
         _core._compute(operation, source, result)
-        values = result.reshape(yt[box].shape)
-        np.copyto(yt[box], values, casting="unsafe")
+        if not in_place:
+            np.copyto(target, result.reshape(target.shape), casting="unsafe")
         if wt is not None and fill is not None:
             np.copyto(yt[box], fill, where=~wt[box])
 

@@ -8,6 +8,7 @@ each is compared with its like.
 import numpy as np
 import pytest
 
+import fastsoftmax
 import inputs
 from checks import FLOATS, OPS, call, same_bits
 from subprocesses import run_python
@@ -142,7 +143,9 @@ def test_large_results_lie_where_stores_are_quick():
         x = inputs.normal("float32", shape, seed=0)
         y = fastsoftmax.softmax(x, -1)
         assert y.ctypes.data % 64 == 0
-        assert y.flags.c_contiguous and y.flags.writeable and y.dtype == x.dtype
+        assert y.flags.c_contiguous
+        assert y.flags.writeable
+        assert y.dtype == x.dtype
         assert not np.shares_memory(x, y)
         apart = (y.ctypes.data - x.ctypes.data) % 4096
         assert 1024 <= apart <= 3072, apart

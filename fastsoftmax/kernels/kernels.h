@@ -19,7 +19,7 @@ typedef enum {
     FS_OPERATIONS
 } fs_operation;
 
-typedef enum { FS_F32, FS_F64, FS_TYPES } fs_type;
+typedef enum { FS_F32, FS_F64, FS_F16, FS_BF16, FS_TYPES } fs_type;
 
 /* What one read tells of a set of values x: its maximum, how many others equal it, and the sum of the
  * exponentials of the rest,
@@ -38,7 +38,7 @@ typedef struct {
 
 /* Whole rows: `rows` rows of `n` elements, the elements of a row adjacent, its rows x_stride (y_stride) elements
  * apart. y may be x with equal strides, and must not overlap it otherwise. FS_LOGSUMEXP writes y[row * y_stride].
- * n >= 1. scratch: FS_SHORT_SCRATCH bytes, aligned to 64, private to the call. */
+ * n >= 1. scratch: FS_ROWS_SCRATCH bytes, aligned to 64, private to the call. */
 typedef void (*fs_rows_fn)(const void *x, void *y, ptrdiff_t rows, ptrdiff_t n, ptrdiff_t x_stride,
                            ptrdiff_t y_stride, void *scratch);
 
@@ -73,10 +73,10 @@ typedef struct {
 enum {
     /* Rows shorter than this go one row to a lane, in groups. */
     FS_SHORT_ROW = 64,
-    /* Scratch memory of rows: one group of short rows. */
-    FS_SHORT_SCRATCH = 4096,
+    /* Scratch memory of rows: one group of short rows, or float32 exponentials of rows of a narrower type. */
+    FS_ROWS_SCRATCH = 16 * 1024,
     /* Columns that fit one strip of scratch memory are packed there. */
-    FS_SCRATCH = 256 * 1024,
+    FS_SCRATCH = 512 * 1024,
 };
 
 /* dispatch.c */

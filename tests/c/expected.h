@@ -13,26 +13,69 @@ enum { MAX_N = 5003, MAX_POOL = 64 };
 
 /* Elements, by type */
 
-static size_t size_of(fs_type type) { return type == FS_F32 ? sizeof(float) : sizeof(double); }
+typedef struct {
+    size_t size;
+    int digits, min_exponent; /* as FLT_MANT_DIG and FLT_MIN_EXP */
+    double largest;
+    double deepest; /* the exponential of -deepest is 0 */
+} type_facts;
 
-/* Through memcpy: the arrays hold either type. */
+static const type_facts FACTS[FS_TYPES] = {
+    [FS_F32] = {sizeof(float), FLT_MANT_DIG, FLT_MIN_EXP, FLT_MAX, 104},
+    [FS_F64] = {sizeof(double), DBL_MANT_DIG, DBL_MIN_EXP, DBL_MAX, 746},
+    [FS_F16] = {sizeof(uint16_t), 11, -13, 65504, 17.4},
+    [FS_BF16] = {sizeof(uint16_t), 8, FLT_MIN_EXP, 0x1.fep127, 93},
+};
+
+static size_t size_of(fs_type type) { return FACTS[type].size; }
+
+/* float16 and bfloat16 by their definition: a sign, an exponent field of `exponent_bits` and a mantissa. */
+static double load_half(fs_type type, uint16_t bits) {
+    const int mantissa_bits = FACTS[type].digits - 1;
+    const int largest_field = (1 << (15 - mantissa_bits)) - 1;
+    const int field = bits >> mantissa_bits & largest_field, mantissa = bits & ((1 << mantissa_bits) - 1);
+    const int lowest = FACTS[type].min_exponent - FACTS[type].digits;
+    const double sign = bits & 0x8000 ? -1 : 1;
+    if (field == largest_field) return mantissa ? NAN : sign * INFINITY;
+    return sign * ldexp(field ? mantissa + (1 << mantissa_bits) : mantissa, lowest + (field ? field - 1 : 0));
+}
+
+/* To the nearest: any tie will do, as inputs are made of it. The magnitudes are in the order of their bits. */
+static uint16_t store_half(fs_type type, double value) {
+    const uint16_t sign = signbit(value) ? 0x8000 : 0;
+    const uint16_t infinity = (uint16_t)(0x7fff >> (FACTS[type].digits - 1) << (FACTS[type].digits - 1));
+    uint16_t low = 0, high = infinity;
+    if (isnan(value)) return infinity + 1;
+    if (isinf(value)) return sign | infinity;
+    while (high - low > 1) {
+        const uint16_t middle = (uint16_t)((low + high) / 2);
+        *(load_half(type, middle) <= fabs(value) ? &low : &high) = middle;
+    }
+    const int up = high < infinity && load_half(type, high) - fabs(value) < fabs(value) - load_half(type, low);
+    return sign | (up ? high : low);
+}
+
+/* Through memcpy: the arrays hold any type. */
 static void copy(fs_type type, void *to, ptrdiff_t i, const void *from, ptrdiff_t j) {
-    if (type == FS_F32)
-        memcpy((float *)to + i, (const float *)from + j, sizeof(float));
-    else
-        memcpy((double *)to + i, (const double *)from + j, sizeof(double));
+    const ptrdiff_t size = (ptrdiff_t)size_of(type);
+    memcpy((char *)to + i * size, (const char *)from + j * size, (size_t)size);
 }
 
 static double load(fs_type type, const void *array, ptrdiff_t i) {
     float single;
     double value;
-    copy(type, type == FS_F32 ? (void *)&single : &value, 0, array, i);
-    return type == FS_F32 ? (double)single : value;
+    uint16_t half;
+    switch (type) {
+    case FS_F32: copy(type, &single, 0, array, i); return single;
+    case FS_F64: copy(type, &value, 0, array, i); return value;
+    default: copy(type, &half, 0, array, i); return load_half(type, half);
+    }
 }
 
 static void store(fs_type type, void *array, ptrdiff_t i, double value) {
     const float single = (float)value;
-    copy(type, array, i, type == FS_F32 ? (const void *)&single : &value, 0);
+    const uint16_t half = type == FS_F32 || type == FS_F64 ? 0 : store_half(type, value);
+    copy(type, array, i, type == FS_F32 ? (const void *)&single : type == FS_F64 ? (const void *)&value : &half, 0);
 }
 
 /* Bit by bit, but any NaN is as good as another. */
@@ -43,8 +86,8 @@ static int same(fs_type type, const void *a, ptrdiff_t i, const void *b, ptrdiff
 
 /* One unit in the last place of results as large as `value`. */
 static long double ulp_of(fs_type type, long double value) {
-    int exponent, digits = type == FS_F32 ? FLT_MANT_DIG : DBL_MANT_DIG;
-    int lowest = (type == FS_F32 ? FLT_MIN_EXP : DBL_MIN_EXP) - digits;
+    int exponent, digits = FACTS[type].digits;
+    int lowest = FACTS[type].min_exponent - digits;
     frexpl(value, &exponent);
     exponent -= digits;
     return ldexpl(1, value == 0 || exponent < lowest ? lowest : exponent);
@@ -65,8 +108,7 @@ static double uniform(double low, double high) {
 enum { PATTERNS = 20 };
 
 static double element(int pattern, fs_type type, int n, int j, int special) {
-    const double lowest = type == FS_F32 ? -FLT_MAX : -DBL_MAX;
-    const double deepest = type == FS_F32 ? 104 : 746; /* the exponentials of -deepest are 0 */
+    const double lowest = -FACTS[type].largest, deepest = FACTS[type].deepest;
     int is_special = j == special;
     switch (pattern) {
     case 0: return uniform(-1, 1);
@@ -75,15 +117,15 @@ static double element(int pattern, fs_type type, int n, int j, int special) {
     case 3: return -1e4 + uniform(-1, 1);
     case 4: return 0.7;
     case 5: return is_special ? 25 : uniform(-1, 1);
-    case 6: return is_special ? 0 : -(type == FS_F32 ? 17 : 37) + uniform(-1, 1); /* tiny terms that still count */
+    case 6: return is_special ? 0 : -0.7 * FACTS[type].digits + uniform(-1, 1); /* tiny terms that still count */
     case 7: return is_special ? 0 : -uniform(0, deepest);
     case 8: return is_special ? 300.5 : 300.5 - uniform(deepest - 18, deepest); /* subnormal results */
     case 9: return uniform(-1, 1) < 0 ? lowest : -lowest;
     case 10: return is_special ? 1 : lowest;
-    case 11: return uniform(-1, 1) * exp(uniform(0, type == FS_F32 ? 88 : 709));
+    case 11: return uniform(-1, 1) * exp(uniform(0, log(-lowest)));
     case 12: return 16384 + uniform(-2, 2) * (n - j);
     case 13: return uniform(-1, 1) * 0x1p22;
-    case 14: return uniform(-1, 1) * (type == FS_F32 ? 0x1p-140 : 0x1p-1040);
+    case 14: return uniform(-1, 1) * ldexp(1, FACTS[type].min_exponent - FACTS[type].digits / 2);
     case 15: return j & 1 ? 3 : uniform(0, 3); /* the maximum many times */
     case 16: return is_special ? NAN : uniform(-5, 5);
     case 17: return is_special ? INFINITY : uniform(-5, 5);
@@ -152,7 +194,7 @@ static void make_pool(fs_type type, int n) {
 
 static double error_of(fs_type type, fs_operation op, ptrdiff_t at, const void *got) {
     long double wanted = expected[op][at], value = load(type, got, at);
-    long double largest = type == FS_F32 ? FLT_MAX : DBL_MAX;
+    long double largest = FACTS[type].largest;
     if (isnan(wanted)) return isnan(value) ? 0 : INFINITY;
     if (isinf(value) && value * wanted > 0 && fabsl(wanted) > largest) return 0;
     if (signbit(value) && (op == FS_SOFTMAX || op == FS_SOFTMIN)) return INFINITY;

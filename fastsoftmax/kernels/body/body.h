@@ -19,6 +19,9 @@
 
 #include "finish.h"
 
+/* Strips of columns stay in the first cache, unless that would make them narrower than eight cache lines. */
+enum { STRIP_BYTES = 32 * 1024, STRIP_COLUMNS = 128 };
+
 #define S(name) name##_f32
 #define T(name) name##_f32
 #include "algorithms.h"
@@ -31,10 +34,26 @@
 #undef S
 #undef T
 
+#define S(name) name##_f16
+#define T(name) name##_f32
+#include "algorithms.h"
+#undef S
+#undef T
+
+#define S(name) name##_bf16
+#define T(name) name##_f32
+#include "algorithms.h"
+#undef S
+#undef T
+
 #define KERNELS(NAME, TYPE)                                                                                          \
     {fs_##NAME##_rows_##TYPE, fs_##NAME##_columns_##TYPE, fs_##NAME##_reduce_##TYPE, fs_merge_##TYPE,                \
      fs_##NAME##_finish_##TYPE}
-#define KERNELS_OF(NAME) {[FS_F32] = KERNELS(NAME, f32), [FS_F64] = KERNELS(NAME, f64)}
+#define KERNELS_OF(NAME)                                                                                             \
+    {[FS_F32] = KERNELS(NAME, f32),                                                                                  \
+     [FS_F64] = KERNELS(NAME, f64),                                                                                  \
+     [FS_F16] = KERNELS(NAME, f16),                                                                                  \
+     [FS_BF16] = KERNELS(NAME, bf16)}
 
 #define DEFINE_TABLE(TABLE)                                                                                          \
     extern const fs_table TABLE;                                                                                     \

@@ -181,7 +181,10 @@ static ALWAYS_INLINE void S(strip)(const S(elem) *x, S(elem) *y, ptrdiff_t colum
 /* Types: S, computed in T. Max error, range, aliasing: as for rows; last bits may differ from theirs. */
 static ALWAYS_INLINE void S(columns)(const S(elem) *x, S(elem) *y, ptrdiff_t columns, ptrdiff_t n, ptrdiff_t x_stride,
                                      ptrdiff_t y_stride, T(elem) *scratch, fs_operation op) {
-    const ptrdiff_t fit = FS_SCRATCH / ((n + 2) * (ptrdiff_t)sizeof(T(elem))) / T(LANES) *T(LANES);
+    const ptrdiff_t column = (n + 2) * (ptrdiff_t)sizeof(T(elem));
+    ptrdiff_t fit = STRIP_BYTES / column;
+    if (fit < STRIP_COLUMNS) fit = FS_SCRATCH / column < STRIP_COLUMNS ? FS_SCRATCH / column : STRIP_COLUMNS;
+    fit = fit / T(LANES) *T(LANES);
     if (fit == 0) {
         S(long_columns)(x, y, columns, n, x_stride, y_stride, op);
         return;

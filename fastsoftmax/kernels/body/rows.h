@@ -219,9 +219,9 @@ static T(elem) S(infinite_logsumexp)(const S(elem) *x, ptrdiff_t n, ptrdiff_t st
 
 static ALWAYS_INLINE int S(is_infinite)(T(elem) x) { return x - x != 0 && x == x; }
 
-/* As many rows as fit half of a 32 KiB cache pass each stage together. */
+/* As many rows as fit half of a 32 KiB cache, and scratch memory, pass each stage together. */
 static ALWAYS_INLINE ptrdiff_t S(rows_together)(ptrdiff_t n) {
-    const ptrdiff_t rows = 16 * 1024 / (n * (ptrdiff_t)sizeof(T(elem)));
+    const ptrdiff_t rows = FS_ROWS_SCRATCH / (n * (ptrdiff_t)sizeof(T(elem)));
     return rows < 1 ? 1 : rows > T(LANES) ? T(LANES) : rows;
 }
 
@@ -253,7 +253,7 @@ static ALWAYS_INLINE T(sum)
                  T(elem) *scratch, int negate, const S(references) *group) {
     T(row_sums) sums;
     for (ptrdiff_t i = 0; i < count; i++) {
-        T(elem) *e = y ? S(exp_store)(y + i * y_stride, scratch + i * n) : NULL;
+        T(elem) *e = y ? S(exp_store)(y + i * y_stride, scratch + i * n, n) : NULL;
         const T(reference) ref = S(reference_of)(group, i);
         T(put_row_sum)(&sums, i,
                        group->ordinary ? S(row_exp)(x + i * x_stride, e, n, ref, count * x_stride, 1, negate)
@@ -304,7 +304,12 @@ static ALWAYS_INLINE void S(rows_softmax)(const S(elem) *x, S(elem) *y, ptrdiff_
         T(store)(lo, factor.lo);
         for (ptrdiff_t i = 0; i < count; i++) {
             S(elem) *row = to + i * y_stride;
-            S(row_scale)(S(exp_store)(row, scratch + i * n), row, n, (T(factor)){T(set1)(hi[i]), T(set1)(lo[i])});
+            const T(elem) *e = S(exp_store)(row, scratch + i * n, n);
+            const T(factor) row_factor = {T(set1)(hi[i]), T(set1)(lo[i])};
+            if (e)
+                S(row_scale)(e, row, n, row_factor);
+            else
+                S(row_exp_scale)(from + i * x_stride, row, n, S(reference_of)(&group, i), row_factor, negate);
         }
     }
 }

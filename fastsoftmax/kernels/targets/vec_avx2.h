@@ -6,6 +6,7 @@
 #define FS_VEC_AVX2_H
 
 #include <immintrin.h>
+#include <stdint.h>
 
 #define LOADED(x) "+x"((x).a), "+x"((x).b)
 #include "vec_common.h"
@@ -154,6 +155,34 @@ static ALWAYS_INLINE v_f64 widen_high_f32(v_f32 x) { return widen_half_f32(x.b);
 static ALWAYS_INLINE v_f32 narrow_f32(v_f64 low, v_f64 high) {
     return (v_f32){_mm256_set_m128(_mm256_cvtpd_ps(low.b), _mm256_cvtpd_ps(low.a)),
                    _mm256_set_m128(_mm256_cvtpd_ps(high.b), _mm256_cvtpd_ps(high.a))};
+}
+
+/* 16 elements of float16 or bfloat16 (the upper halves of float32) in float32, and back to the nearest even */
+static ALWAYS_INLINE v_f32 load_f16(const uint16_t *p) {
+    return (v_f32){_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p)),
+                   _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(p + 8)))};
+}
+static ALWAYS_INLINE void store_f16(uint16_t *p, v_f32 x) {
+    _mm_storeu_si128((__m128i *)p, _mm256_cvtps_ph(x.a, _MM_FROUND_TO_NEAREST_INT));
+    _mm_storeu_si128((__m128i *)(p + 8), _mm256_cvtps_ph(x.b, _MM_FROUND_TO_NEAREST_INT));
+}
+static ALWAYS_INLINE __m256 widen_bf16(const uint16_t *p) {
+    const __m256i halves = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(halves, 16));
+}
+static ALWAYS_INLINE v_f32 load_bf16(const uint16_t *p) { return (v_f32){widen_bf16(p), widen_bf16(p + 8)}; }
+/* in the lower halves */
+static ALWAYS_INLINE __m256i narrow_bf16(__m256 x) {
+    const __m256i bits = _mm256_castps_si256(x);
+    const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+    const __m256i rounded = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+    const __m256 nan = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fc00000));
+    const __m256 result = _mm256_blendv_ps(_mm256_castsi256_ps(rounded), nan, _mm256_cmp_ps(x, x, _CMP_UNORD_Q));
+    return _mm256_srli_epi32(_mm256_castps_si256(result), 16);
+}
+static ALWAYS_INLINE void store_bf16(uint16_t *p, v_f32 x) {
+    const __m256i packed = _mm256_packus_epi32(narrow_bf16(x.a), narrow_bf16(x.b)); /* quarters 0, 2, 1, 3 */
+    _mm256_storeu_si256((__m256i *)p, _mm256_permute4x64_epi64(packed, 0xd8));
 }
 
 /* BLOCK elements of each of LANES rows, `stride` apart, to and from BLOCK vectors with a row a lane. */

@@ -4,6 +4,7 @@
 #define FS_VEC_AVX512_H
 
 #include <immintrin.h>
+#include <stdint.h>
 
 #define LOADED(x) "+v"(x)
 #include "vec_common.h"
@@ -95,6 +96,26 @@ static ALWAYS_INLINE v_f64 widen_low_f32(v_f32 x) { return _mm512_cvtps_pd(_mm51
 static ALWAYS_INLINE v_f64 widen_high_f32(v_f32 x) { return _mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1)); }
 static ALWAYS_INLINE v_f32 narrow_f32(v_f64 low, v_f64 high) {
     return _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(low)), _mm512_cvtpd_ps(high), 1);
+}
+
+/* 16 elements of float16 or bfloat16 (the upper halves of float32) in float32, and back to the nearest even */
+static ALWAYS_INLINE v_f32 load_f16(const uint16_t *p) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
+}
+static ALWAYS_INLINE void store_f16(uint16_t *p, v_f32 x) {
+    _mm256_storeu_si256((__m256i *)p, _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
+}
+static ALWAYS_INLINE v_f32 load_bf16(const uint16_t *p) {
+    const __m512i halves = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(halves, 16));
+}
+static ALWAYS_INLINE void store_bf16(uint16_t *p, v_f32 x) {
+    const __m512i bits = _mm512_castps_si512(x);
+    const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+    const __m512i rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+    const __m512i result =
+        _mm512_mask_mov_epi32(rounded, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), _mm512_set1_epi32(0x7fc00000));
+    _mm256_storeu_si256((__m256i *)p, _mm512_cvtepi32_epi16(_mm512_srli_epi32(result, 16)));
 }
 
 /* BLOCK elements of each of LANES rows, `stride` apart, to and from BLOCK vectors with a row a lane. */

@@ -14,6 +14,7 @@
 
 /* Left to the compiler: with every loop over lanes inlined and unrolled it takes minutes. */
 #define ALWAYS_INLINE inline
+#include "../body/half.h"
 #include "vec_common.h"
 
 #define ISA_NAME "baseline"
@@ -182,6 +183,18 @@ static ALWAYS_INLINE v_f32 narrow_f32(v_f64 low, v_f64 high) {
     EACH_LANE(f64) result.lane[i + LANES_f64] = (float)high.lane[i];
     return result;
 }
+
+/* 16 elements of float16 or bfloat16 in float32, and back to the nearest even */
+#define HALVES(S)                                                                                                    \
+    static ALWAYS_INLINE v_f32 load_##S(const uint16_t *p) {                                                         \
+        v_f32 result;                                                                                                \
+        EACH_LANE(f32) result.lane[i] = widen_one_##S(p[i]);                                                         \
+        return result;                                                                                               \
+    }                                                                                                                \
+    static ALWAYS_INLINE void store_##S(uint16_t *p, v_f32 x) { EACH_LANE(f32) store_one_##S(p + i, x.lane[i]); }
+HALVES(f16)
+HALVES(bf16)
+#undef HALVES
 
 /* BLOCK elements of each of LANES rows, `stride` apart, to and from BLOCK vectors with a row a lane. */
 enum { BLOCK_f32 = 4, BLOCK_f64 = 2 };

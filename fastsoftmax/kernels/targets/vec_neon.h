@@ -147,6 +147,32 @@ static ALWAYS_INLINE v_f32 narrow_f32(v_f64 low, v_f64 high) {
                     vcvt_high_f32_f64(vcvt_f32_f64(high.q[2]), high.q[3])}};
 }
 
+/* 16 elements of float16 or bfloat16 (the upper halves of float32) in float32, and back to the nearest even */
+#define HALF_Q(S, VALUE)                                                                                             \
+    static ALWAYS_INLINE v_f32 load_##S(const uint16_t *p) {                                                         \
+        v_f32 result;                                                                                                \
+        ONE_Q(0, VALUE);                                                                                             \
+        ONE_Q(1, VALUE);                                                                                             \
+        ONE_Q(2, VALUE);                                                                                             \
+        ONE_Q(3, VALUE);                                                                                             \
+        return result;                                                                                               \
+    }
+HALF_Q(f16, vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p + 4 * i))))
+HALF_Q(bf16, vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p + 4 * i), 16)))
+#undef HALF_Q
+static ALWAYS_INLINE void store_f16(uint16_t *p, v_f32 x) {
+    for (int i = 0; i < 4; i++) vst1_u16(p + 4 * i, vreinterpret_u16_f16(vcvt_f16_f32(x.q[i])));
+}
+static ALWAYS_INLINE uint16x4_t narrow_bf16(float32x4_t x) {
+    const uint32x4_t bits = vreinterpretq_u32_f32(x);
+    const uint32x4_t odd = vandq_u32(vshrq_n_u32(bits, 16), vdupq_n_u32(1));
+    const uint32x4_t rounded = vaddq_u32(bits, vaddq_u32(odd, vdupq_n_u32(0x7fff)));
+    return vshrn_n_u32(vbslq_u32(vceqq_f32(x, x), rounded, vdupq_n_u32(0x7fc00000)), 16);
+}
+static ALWAYS_INLINE void store_bf16(uint16_t *p, v_f32 x) {
+    for (int i = 0; i < 4; i++) vst1_u16(p + 4 * i, narrow_bf16(x.q[i]));
+}
+
 /* BLOCK elements of each of LANES rows, `stride` apart, to and from BLOCK vectors with a row a lane. */
 enum { BLOCK_f32 = 4, BLOCK_f64 = 2 };
 
