@@ -216,7 +216,7 @@ static void test_parts(call c, int target) {
 
 static void test_length(const char *only, int n) {
     /* The narrow types take the paths of float32, whose turns these lengths are; emulated they take minutes. */
-    const int last_type = n <= 5 || n % 16 <= 1 || n > 70 ? FS_TYPES : FS_F64 + 1;
+    const fs_type last_type = n <= 5 || n % 16 <= 1 || n > 70 ? FS_TYPES : FS_F16;
     for (fs_type type = 0; type < last_type; type++) {
         make_pool(type, n);
         for (fs_operation op = 0; op < FS_OPERATIONS; op++) {
