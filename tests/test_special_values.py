@@ -1,5 +1,7 @@
 """NaN and infinity: what a row becomes wherever they stand in it, its neighbours untouched."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -67,6 +69,26 @@ def test_a_spoiled_column_leaves_its_neighbours_alone(op, dtype, kind):
         x[:, ::2] = 1.0  # the neighbours' neighbours
         undisturbed = np.moveaxis(np.atleast_2d(call(op, x, 0)), -1, 0)[1::2]
         assert same_bits(np.ascontiguousarray(clean), np.ascontiguousarray(undisturbed)), n
+
+
+@pytest.mark.parametrize("large", [100.0, 1e4, 1e5])
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("op", OPS)
+def test_a_spoiled_neighbour_hides_no_large_numbers(op, dtype, large):
+    """Whether anything is large decides how exponentials are taken, of several rows at once."""
+
+    def of_rows(x, dim):
+        return np.ascontiguousarray(
+            call(op, x, 1) if dim else call(op, np.asarray(x.T, order="C"), 0).T
+        )
+
+    for n in (2, 17, 65, 130):
+        x = inputs.normal(dtype, (64, n), seed=n)
+        x[32:] += large
+        for dim, position in itertools.product((0, 1), (0, n // 2, n - 1)):
+            spoiled = x.copy()
+            spoiled[:32, position] = np.nan
+            assert same_bits(of_rows(spoiled, dim)[32:], of_rows(x, dim)[32:]), (n, dim, position)
 
 
 @pytest.mark.parametrize("dtype", FLOATS)

@@ -156,8 +156,9 @@ static ALWAYS_INLINE void S(strip)(const S(elem) *x, S(elem) *y, ptrdiff_t colum
             low = T(bits_max)(value, low);
         }
     }
-    S(bounds) bounds = {T(load)(tops), low};
-    for (ptrdiff_t i = W; i < step; i += W) bounds.top = T(max)(T(load)(tops + i), bounds.top);
+    S(bounds) bounds = {T(set1)(0), low};
+    /* in this order a column's NaN does not hide the maximum of another */
+    for (ptrdiff_t i = 0; i < step; i += W) bounds.top = T(max)(T(load)(tops + i), bounds.top);
     const int ordinary = S(is_ordinary)(bounds);
     T(elem) *ending_b = packed + n * step;
     for (ptrdiff_t i = 0; i < step; i += W) {
