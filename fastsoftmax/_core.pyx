@@ -52,9 +52,9 @@ cdef extern from "kernels.h" nogil:
         const char *isa
         fs_kernels kernels[4][4]
 
-    int FS_SHORT_ROW
-    int FS_SCRATCH
-    int FS_ROWS_SCRATCH
+    enum:
+        FS_SCRATCH
+        FS_ROWS_SCRATCH
     const fs_table **fs_available()
     const fs_table *fs_find(const char *isa)
 
@@ -280,9 +280,10 @@ cdef int _type_of(cnp.ndarray x) noexcept:
     return -1
 
 
-cdef int _run_team(fs_operation operation, cnp.ndarray x, cnp.ndarray y, int threads) except -1:
+cdef int _run_team(
+    fs_operation operation, int type, cnp.ndarray x, cnp.ndarray y, int threads
+) except -1:
     """`_compute` by a team of that size."""
-    cdef int type = _type_of(x)
     if type == FS_F32:
         return _run[float](operation, type, x, y, threads)
     if type == FS_F64:
@@ -298,19 +299,21 @@ def _compute(int operation, cnp.ndarray x, cnp.ndarray y):
     """
     cdef int threads = begin_team(cnp.PyArray_SIZE(x))
     try:
-        _run_team(<fs_operation> operation, x, y, threads)
+        _run_team(<fs_operation> operation, _type_of(x), x, y, threads)
     finally:
         end_team(threads)
 
 
-cdef cnp.ndarray _result(int ndim, cnp.npy_intp *shape, int type, cnp.ndarray x):
+cdef cnp.ndarray _result(
+    int ndim, cnp.npy_intp *shape, int type, Py_ssize_t itemsize, cnp.ndarray x
+):
     """An array for the result; a large one aligned to vectors and half a page from x within a page.
 
     NumPy aligns to 16 bytes: each vector stored would cross a cache line, at 6 to 15 % of the time.
     Half a page apart, no load waits for an earlier store whose last 12 address bits are the same.
     """
     cdef cnp.ndarray memory, y
-    cdef cnp.npy_intp room = cnp.PyArray_DescrFromType(type).itemsize
+    cdef cnp.npy_intp room = itemsize
     cdef uintptr_t place
     cdef int i
     for i in range(ndim):
@@ -333,7 +336,7 @@ def _empty(shape, cnp.dtype dtype, cnp.ndarray x):
     cdef cnp.npy_intp dims[64]
     for i, extent in enumerate(shape):
         dims[i] = extent
-    return _result(len(shape), dims, dtype.num, x)
+    return _result(len(shape), dims, dtype.num, dtype.itemsize, x)
 
 
 # Parts of a row for `_layout`, which gathers them from wherever they are.
@@ -407,10 +410,7 @@ cdef object _direct(fs_operation operation, object input, object dim, bint keepd
             for i in range(axis, kept):
                 shape[i] = shape[i + 1]
     if out is None:
-        if size <= SMALL:
-            y = cnp.PyArray_EMPTY(kept, shape, cnp.PyArray_TYPE(x), 0)
-        else:
-            y = _result(kept, shape, cnp.PyArray_TYPE(x), x)
+        y = _result(kept, shape, cnp.PyArray_TYPE(x), cnp.PyArray_ITEMSIZE(x), x)
     else:
         if not cnp.PyArray_CheckExact(out):
             return None
@@ -437,7 +437,8 @@ cdef object _direct(fs_operation operation, object input, object dim, bint keepd
                 _one_tile(operation, type, x, y, outer, n)
         else:
             last = 1 if operation == FS_LOGSUMEXP else n
-            _run_team(operation, x.reshape(outer, n, inner), y.reshape(outer, last, inner), threads)
+            _run_team(operation, type, x.reshape(outer, n, inner), y.reshape(outer, last, inner),
+                      threads)
     finally:
         end_team(threads)
     return y
@@ -447,7 +448,7 @@ cdef void _one_tile(
     fs_operation operation, int type, cnp.ndarray x, cnp.ndarray y, Py_ssize_t rows, Py_ssize_t n
 ) noexcept nogil:
     """All rows in one call, where no team is worth it."""
-    cdef char memory[16384 + 64]  # FS_ROWS_SCRATCH + ALIGNMENT
+    cdef char memory[FS_ROWS_SCRATCH + ALIGNMENT]
     _table.kernels[<int> operation][type].rows(
         cnp.PyArray_DATA(x), cnp.PyArray_DATA(y), rows, n,
         n, 1 if operation == FS_LOGSUMEXP else n, _aligned(memory))

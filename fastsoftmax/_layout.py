@@ -250,20 +250,17 @@ def _compute_by_tiles(
             math.prod(part.shape[inner:]),
         )
         source = gathered.reshape(shape)
-        target = yt[box]
-        in_place = y.dtype == work and target.flags.c_contiguous and target.flags.aligned
         if operation == LOGSUMEXP:
             shape = (shape[0], 1, shape[2])
-            result = np.empty(shape, work)
+        place = yt[box]
+        if y.dtype == work and place.flags.c_contiguous and place.flags.aligned:
+            _core._compute(operation, source, place.reshape(shape))
         else:
-            result = source
-        if in_place:
-            result = target.reshape(shape)
-        _core._compute(operation, source, result)
-        if not in_place:
-            np.copyto(target, result.reshape(target.shape), casting="unsafe")
+            result = np.empty(shape, work) if operation == LOGSUMEXP else source
+            _core._compute(operation, source, result)
+            np.copyto(place, result.reshape(place.shape), casting="unsafe")
         if wt is not None and fill is not None:
-            np.copyto(yt[box], fill, where=~wt[box])
+            np.copyto(place, fill, where=~wt[box])
 
 
 def _gather(

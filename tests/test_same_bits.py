@@ -139,8 +139,10 @@ def test_any_number_of_threads(isa):
 
 
 def test_large_results_lie_where_stores_are_quick():
-    for shape in ((128, 1000), (7, 9973), (3, 50_000)):
-        x = inputs.normal("float32", shape, seed=0)
+    large = [("float32", shape) for shape in ((128, 1000), (7, 9973), (3, 50_000), (128, 128))]
+    large += [("float64", (64, 128)), ("float16", (256, 128))]
+    for dtype, shape in large:
+        x = inputs.normal(dtype, shape, seed=0)
         y = fastsoftmax.softmax(x, -1)
         assert y.ctypes.data % 64 == 0
         assert y.flags.c_contiguous

@@ -29,7 +29,7 @@ static const type_facts FACTS[FS_TYPES] = {
 
 static size_t size_of(fs_type type) { return FACTS[type].size; }
 
-/* float16 and bfloat16 by their definition: a sign, an exponent field of `exponent_bits` and a mantissa. */
+/* float16 and bfloat16 by their definition: a sign, an exponent field and a mantissa. */
 static double load_half(fs_type type, uint16_t bits) {
     const int mantissa_bits = FACTS[type].digits - 1;
     const int largest_field = (1 << (15 - mantissa_bits)) - 1;

@@ -215,7 +215,7 @@ static void test_parts(call c, int target) {
 }
 
 static void test_length(const char *only, int n) {
-    /* The narrow types take the paths of float32, whose turns these lengths are; emulated they take minutes. */
+    /* The narrow types take float32's paths, so the lengths where these turn will do: emulated, all take minutes. */
     const fs_type last_type = n <= 5 || n % 16 <= 1 || n > 70 ? FS_TYPES : FS_F16;
     for (fs_type type = 0; type < last_type; type++) {
         make_pool(type, n);

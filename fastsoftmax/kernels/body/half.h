@@ -6,13 +6,13 @@
 #include <stdint.h>
 #include <string.h>
 
-static inline uint32_t half_bits(float x) {
+static inline uint32_t to_bits_f32(float x) {
     uint32_t bits;
     memcpy(&bits, &x, sizeof bits);
     return bits;
 }
 
-static inline float half_from_bits(uint32_t bits) {
+static inline float from_bits_f32(uint32_t bits) {
     float x;
     memcpy(&x, &bits, sizeof x);
     return x;
@@ -25,27 +25,27 @@ static inline uint32_t half_select(uint32_t mask, uint32_t x, uint32_t y) { retu
  * makes subnormal numbers normal. */
 static inline float widen_one_f16(uint16_t x) {
     const uint32_t magnitude = (uint32_t)(x & 0x7fff) << 13, sign = (uint32_t)(x & 0x8000) << 16;
-    const uint32_t finite = half_bits(half_from_bits(magnitude) * 0x1p112f);
+    const uint32_t finite = to_bits_f32(from_bits_f32(magnitude) * 0x1p112f);
     const uint32_t special = magnitude | 0x7f800000; /* inf and NaN */
-    return half_from_bits(half_select(magnitude >= 0x0f800000 ? UINT32_MAX : 0, special, finite) | sign);
+    return from_bits_f32(half_select(magnitude >= 0x0f800000 ? UINT32_MAX : 0, special, finite) | sign);
 }
 
 static inline void store_one_f16(uint16_t *p, float x) {
-    const uint32_t bits = half_bits(x), magnitude = bits & 0x7fffffff;
+    const uint32_t bits = to_bits_f32(x), magnitude = bits & 0x7fffffff;
     /* 13 bits are dropped: half of their last place, less one where the last kept bit is 0 */
     const uint32_t normal = (magnitude + 0xfff + (magnitude >> 13 & 1) - (112u << 23)) >> 13;
     /* a subnormal result counts in units of 2**-24, the last place of 0.5 */
-    const uint32_t subnormal = half_bits(half_from_bits(magnitude) + 0.5f) - half_bits(0.5f);
+    const uint32_t subnormal = to_bits_f32(from_bits_f32(magnitude) + 0.5f) - to_bits_f32(0.5f);
     uint32_t result = half_select(magnitude < 0x38800000 ? UINT32_MAX : 0, subnormal, normal); /* 2**-14 */
     result = half_select(magnitude >= 0x477ff000 ? UINT32_MAX : 0, 0x7c00, result);            /* 65520 */
     result = half_select(magnitude > 0x7f800000 ? UINT32_MAX : 0, 0x7e00, result);
     *p = (uint16_t)(result | (bits >> 16 & 0x8000));
 }
 
-static inline float widen_one_bf16(uint16_t x) { return half_from_bits((uint32_t)x << 16); }
+static inline float widen_one_bf16(uint16_t x) { return from_bits_f32((uint32_t)x << 16); }
 
 static inline void store_one_bf16(uint16_t *p, float x) {
-    const uint32_t bits = half_bits(x);
+    const uint32_t bits = to_bits_f32(x);
     const uint32_t rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
     *p = (uint16_t)half_select((bits & 0x7fffffff) > 0x7f800000 ? UINT32_MAX : 0, 0x7fc0, rounded);
 }

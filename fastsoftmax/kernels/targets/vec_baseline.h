@@ -41,20 +41,11 @@ typedef struct {
     uint64_t lane[LANES_f64];
 } m_f64;
 
-static ALWAYS_INLINE uint32_t to_bits_f32(float x) {
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    return bits;
-}
+/* as half.h has for float32 */
 static ALWAYS_INLINE uint64_t to_bits_f64(double x) {
     uint64_t bits;
     memcpy(&bits, &x, sizeof bits);
     return bits;
-}
-static ALWAYS_INLINE float from_bits_f32(uint32_t bits) {
-    float x;
-    memcpy(&x, &bits, sizeof x);
-    return x;
 }
 static ALWAYS_INLINE double from_bits_f64(uint64_t bits) {
     double x;
