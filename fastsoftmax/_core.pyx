@@ -51,6 +51,7 @@ cdef extern from "kernels.h" nogil:
     ctypedef struct fs_table:
         const char *isa
         fs_kernels kernels[4][4]
+        void (*gather)(const void *, Py_ssize_t, Py_ssize_t, void *, Py_ssize_t) noexcept nogil
 
     enum:
         FS_SCRATCH
@@ -83,6 +84,7 @@ ctypedef fused real:
 cdef enum:
     SMALL = 16384      # elements: a few microseconds, in which the GIL may stay
     TILE = 16384       # elements: the least that one thread takes at a time
+    GATHERED = 4096    # elements: of rows to be brought together, what stays in the first cache
     LONG_ROW = 524288  # bytes: a longer row leaves the second cache before it is finished
     PART = 16384       # elements: where a long row is cut
     ALIGNMENT = 64     # bytes: a vector, and a cache line
@@ -165,6 +167,17 @@ cdef char *_aligned(void *memory) noexcept nogil:
     return <char *> ((<size_t> memory + ALIGNMENT - 1) & ~<size_t> (ALIGNMENT - 1))
 
 
+cdef char *_placed(char *memory, const void *other) noexcept nogil:
+    """A place within a page from `memory` on, aligned and half a page from `other` within a page.
+
+    There no load waits for an earlier store whose last 12 address bits are the same. It may lie up
+    to ALIGNMENT bytes before `memory`.
+    """
+    cdef uintptr_t place = <uintptr_t> memory
+    place += (<uintptr_t> other + PAGE // 2 - place) % PAGE
+    return <char *> (place // ALIGNMENT * ALIGNMENT)
+
+
 cdef void *_scratch(int threads, Py_ssize_t size) except NULL nogil:
     """Scratch memory for a team: `size` bytes each, a multiple of ALIGNMENT."""
     cdef void *memory = malloc(threads * size + ALIGNMENT)
@@ -188,6 +201,32 @@ cdef int _rows(
     for i in prange(tiles, num_threads=threads, use_threads_if=threads > 1, schedule="static"):
         kernels.rows(&x[i * tile, 0], &y[i * tile, 0], min(tile, rows - i * tile), n,
                      x_stride, y_stride, _aligned(memory) + threadid() * FS_ROWS_SCRATCH)
+    free(memory)
+    return 0
+
+
+cdef int _gathered_rows(
+    const fs_kernels *kernels, const real[:, :] x, real[:, :] y, int threads
+) except -1 nogil:
+    """Rows, as those above, whose elements are not adjacent: a tile of them is brought together."""
+    cdef Py_ssize_t rows = x.shape[0], n = x.shape[1]
+    cdef Py_ssize_t step = x.strides[1] // <Py_ssize_t> sizeof(real)
+    cdef Py_ssize_t y_stride = y.strides[0] // <Py_ssize_t> sizeof(real)
+    cdef Py_ssize_t tile = max(<Py_ssize_t> 1, GATHERED // n)
+    cdef Py_ssize_t tiles = (rows + tile - 1) // tile
+    cdef Py_ssize_t size = n * <Py_ssize_t> sizeof(real)
+    cdef Py_ssize_t room = FS_ROWS_SCRATCH + (tile * size // ALIGNMENT + 1) * ALIGNMENT + PAGE
+    cdef Py_ssize_t i, j
+    cdef char *mine
+    cdef char *gathered
+    cdef void *memory = _scratch(threads, room)
+    for i in prange(tiles, num_threads=threads, use_threads_if=threads > 1, schedule="static"):
+        mine = _aligned(memory) + threadid() * room
+        gathered = _placed(mine + FS_ROWS_SCRATCH, &y[i * tile, 0])
+        for j in range(i * tile, min(rows, (i + 1) * tile)):
+            _table.gather(&x[j, 0], sizeof(real), step, gathered + (j - i * tile) * size, n)
+        kernels.rows(gathered, &y[i * tile, 0], min(tile, rows - i * tile), n, n, y_stride,
+                     mine)
     free(memory)
     return 0
 
@@ -249,7 +288,10 @@ cdef int _run(
         if x.shape[2] > 1:
             _columns(kernels, x, y, threads)
         elif x.shape[1] * <Py_ssize_t> sizeof(real) <= LONG_ROW:
-            _rows(kernels, x[:, :, 0], y[:, :, 0], threads)
+            if x.shape[1] == 1 or x.strides[1] == <Py_ssize_t> sizeof(real):
+                _rows(kernels, x[:, :, 0], y[:, :, 0], threads)
+            else:
+                _gathered_rows(kernels, x[:, :, 0], y[:, :, 0], threads)
         else:
             for i in range(x.shape[0]):
                 _long_row(kernels, x[i, :, 0], y[i, :, 0], threads)
@@ -295,7 +337,8 @@ def _compute(int operation, cnp.ndarray x, cnp.ndarray y):
     """Run an operation on x of shape (outer, n, inner), none of them 0.
 
     y has that shape too, or (outer, 1, inner) for logsumexp. Both have one dtype. Where inner is 1,
-    the elements along n are adjacent, else those along inner.
+    the elements along n are adjacent (in rows up to LONG_ROW, those of x may lie in any steps),
+    else those along inner.
     """
     cdef int threads = begin_team(cnp.PyArray_SIZE(x))
     try:
@@ -307,14 +350,12 @@ def _compute(int operation, cnp.ndarray x, cnp.ndarray y):
 cdef cnp.ndarray _result(
     int ndim, cnp.npy_intp *shape, int type, Py_ssize_t itemsize, cnp.ndarray x
 ):
-    """An array for the result; a large one aligned to vectors and half a page from x within a page.
+    """An array for the result; a large one is placed as `_placed` says.
 
     NumPy aligns to 16 bytes: each vector stored would cross a cache line, at 6 to 15 % of the time.
-    Half a page apart, no load waits for an earlier store whose last 12 address bits are the same.
     """
     cdef cnp.ndarray memory, y
     cdef cnp.npy_intp room = itemsize
-    cdef uintptr_t place
     cdef int i
     for i in range(ndim):
         if shape[i] > 0 and room > <cnp.npy_intp> (SIZE_MAX // 4) // shape[i]:
@@ -324,9 +365,9 @@ cdef cnp.ndarray _result(
         return cnp.PyArray_EMPTY(ndim, shape, type, 0)
     room += PAGE + ALIGNMENT
     memory = cnp.PyArray_EMPTY(1, &room, cnp.NPY_UINT8, 0)
-    place = <uintptr_t> cnp.PyArray_DATA(memory) + ALIGNMENT
-    place += (<uintptr_t> cnp.PyArray_DATA(x) + PAGE // 2 - place) % PAGE
-    y = cnp.PyArray_SimpleNewFromData(ndim, shape, type, <void *> (place // ALIGNMENT * ALIGNMENT))
+    y = cnp.PyArray_SimpleNewFromData(
+        ndim, shape, type,
+        _placed(<char *> cnp.PyArray_DATA(memory) + ALIGNMENT, cnp.PyArray_DATA(x)))
     cnp.set_array_base(y, memory)
     return y
 

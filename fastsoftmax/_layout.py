@@ -25,6 +25,7 @@ Carry = tuple[float, float, float, float]
 
 TILE_BYTES = 1 << 19
 PART = 1 << 14  # elements, as in _core
+LONG_ROW = 1 << 19  # bytes, as in _core
 LEAST_PART = 64  # a part of a row is padded to this many elements
 
 
@@ -197,7 +198,10 @@ def _compute_in_place(
             return False
         if not _collapsed(array, outer, inner) or not _collapsed(array, inner, x.ndim):
             return False
-        if _innermost_stride(array, first, last) != array.itemsize:
+        adjacent = _innermost_stride(array, first, last) == array.itemsize
+        size = math.prod(array.shape[outer:inner]) * array.itemsize
+        gathered = array is xt and last == inner and size <= LONG_ROW
+        if not (adjacent or gathered):
             return False
     # Leading axes that do not join the others are walked through one by one.
     walked = 0

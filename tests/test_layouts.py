@@ -122,6 +122,23 @@ def test_any_strides_are_right(op, dtype):
         assert np.array_equal(base, before)
 
 
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("op", OPS)
+def test_any_step_within_rows_gives_the_bits_of_a_copy(op, dtype):
+    for n, step in itertools.product((1, 2, 17, 63, 64, 100, 5000), (2, 3, 7, -1, -2, -5, 0)):
+        base = inputs.normal(dtype, (20, n * max(abs(step), 1)), seed=n)
+        x = np.broadcast_to(base[:, :1], (20, n)) if step == 0 else base[:, ::step]
+        wanted = call(op, np.ascontiguousarray(x), -1)
+        assert np.array_equal(_bits(call(op, x, -1)), _bits(wanted))
+        out = np.zeros((20, 2 * wanted.shape[-1]), wanted.dtype)[:, ::2] if n > 1 else wanted
+        if op != "logsumexp":
+            assert np.array_equal(_bits(call(op, x, -1, out=out)), _bits(wanted))
+
+
+def _bits(array):
+    return np.ascontiguousarray(array).view(np.uint8)
+
+
 @pytest.mark.parametrize("op", OPS)
 def test_keepdim_and_shapes(op):
     x = inputs.normal("float32", (3, 4, 5), seed=8)

@@ -57,6 +57,9 @@ typedef void (*fs_merge_fn)(fs_carry *into, const fs_carry *from);
  * FS_LOGSUMEXP writes its one result from the carry alone. */
 typedef void (*fs_finish_fn)(const void *x, void *y, ptrdiff_t n, const fs_carry *carry);
 
+/* n elements of `size` bytes (2, 4 or 8), `step` elements apart, to adjacent ones elsewhere. */
+typedef void (*fs_gather_fn)(const void *x, ptrdiff_t size, ptrdiff_t step, void *y, ptrdiff_t n);
+
 typedef struct {
     fs_rows_fn rows;
     fs_columns_fn columns;
@@ -68,6 +71,7 @@ typedef struct {
 typedef struct {
     const char *isa;
     fs_kernels kernels[FS_OPERATIONS][FS_TYPES];
+    fs_gather_fn gather;
 } fs_table;
 
 enum {

@@ -19,8 +19,15 @@
 
 #include "finish.h"
 
-/* Strips of columns stay in the first cache, unless that would make them narrower than eight cache lines. */
-enum { STRIP_BYTES = 32 * 1024, STRIP_COLUMNS = 128 };
+#include "gather.h"
+
+/* Strips of columns stay in the first cache, unless that would make them narrower than eight cache lines. What they
+ * read and write next is fetched that many of its rows early: no hardware does, each row being in another page. */
+enum { STRIP_BYTES = 32 * 1024, STRIP_COLUMNS = 128, AHEAD = 8 };
+
+/* Columns that cross so many bytes write each of their lines once, and no cache keeps it until it is wanted: stores
+ * past the caches save reading the lines first. */
+enum { STREAM_FROM = 1024 * 1024 };
 
 #define S(name) name##_f32
 #define T(name) name##_f32
@@ -63,4 +70,5 @@ enum { STRIP_BYTES = 32 * 1024, STRIP_COLUMNS = 128 };
                                 [FS_LOG_SOFTMAX] = KERNELS_OF(log_softmax),                                          \
                                 [FS_SOFTMIN] = KERNELS_OF(softmin),                                                  \
                                 [FS_LOGSUMEXP] = KERNELS_OF(logsumexp),                                              \
-                            }};
+                            },                                                                                       \
+                            fs_gather};

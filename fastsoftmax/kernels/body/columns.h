@@ -133,6 +133,12 @@ static ALWAYS_INLINE void S(long_columns)(const S(elem) *x, S(elem) *y, ptrdiff_
     }
 }
 
+/* What is fetched early: the row that lies AHEAD rows further on, or in the next strip. */
+static ALWAYS_INLINE const S(elem) *S(ahead)(const S(elem) *p, ptrdiff_t j, ptrdiff_t n, ptrdiff_t stride,
+                                             ptrdiff_t columns) {
+    return j + AHEAD < n ? p + (j + AHEAD) * stride : p + (j + AHEAD - n) * stride + columns;
+}
+
 /* As many columns as fit: `vectors` vectors of them, packed side by side. */
 static ALWAYS_INLINE void S(strip)(const S(elem) *x, S(elem) *y, ptrdiff_t columns, ptrdiff_t n, ptrdiff_t x_stride,
                                    ptrdiff_t y_stride, T(elem) *scratch, fs_operation op) {
@@ -149,7 +155,9 @@ static ALWAYS_INLINE void S(strip)(const S(elem) *x, S(elem) *y, ptrdiff_t colum
         low = T(bits_max)(value, low);
     }
     for (ptrdiff_t j = 1; j < n; j++) {
+        const S(elem) *ahead = S(ahead)(x, j, n, x_stride, step);
         for (ptrdiff_t i = 0; i < step; i += W) {
+            prefetch(ahead + i);
             T(v) value = S(load_some)(x + j * x_stride + i, columns - i, op == FS_SOFTMIN);
             T(store)(packed + j * step + i, value);
             T(store)(tops + i, T(max)(value, T(load)(tops + i)));
@@ -170,13 +178,22 @@ static ALWAYS_INLINE void S(strip)(const S(elem) *x, S(elem) *y, ptrdiff_t colum
         T(store)(ending_b + i, ending.b);
     }
     if (op == FS_LOGSUMEXP) return;
+    const int stream = n * y_stride * (ptrdiff_t)sizeof *y >= STREAM_FROM;
     for (ptrdiff_t j = 0; j < n; j++) {
+        const S(elem) *ahead = S(ahead)(y, j, n, y_stride, step);
         for (ptrdiff_t i = 0; i < step; i += W) {
+            S(elem) *to = y + j * y_stride + i;
             const S(ending) ending = {T(load)(tops + i), T(load)(ending_b + i)};
-            T(v) value = T(load)(packed + j * step + i);
-            S(store_some)(y + j * y_stride + i, S(end)(value, ending, op), columns - i);
+            const T(v) value = S(end)(T(load)(packed + j * step + i), ending, op);
+            if (stream && columns - i >= W && (uintptr_t)to % 64 == 0) {
+                S(stream)(to, value);
+            } else {
+                prefetch_for_store(ahead + i);
+                S(store_some)(to, value, columns - i);
+            }
         }
     }
+    if (stream) stream_end();
 }
 
 /* Types: S, computed in T. Max error, range, aliasing: as for rows; last bits may differ from theirs. */

@@ -16,6 +16,15 @@ static ALWAYS_INLINE double widen_one_f64(double x) { return x; }
 static ALWAYS_INLINE void store_one_f32(float *p, float x) { *p = x; }
 static ALWAYS_INLINE void store_one_f64(double *p, double x) { *p = x; }
 
+/* Stores to 64-byte boundaries that leave the caches as they are, and the wait for them, where the target has any. */
+#ifndef HAS_STREAM
+#define stream_f32 store_f32
+#define stream_f64 store_f64
+#define stream_end() ((void)0)
+#endif
+#define stream_f16 store_f16
+#define stream_bf16 store_bf16
+
 /* Where a row's exponentials wait for their factor: in the result, or, where its type is too narrow for them, in
  * scratch memory if they fit, else nowhere, and they are taken again. */
 static ALWAYS_INLINE float *exp_store_f32(float *y, float *scratch, ptrdiff_t n) {
@@ -38,25 +47,60 @@ static ALWAYS_INLINE float *exp_store_bf16(uint16_t *y, float *scratch, ptrdiff_
     return exp_store_half(scratch, n);
 }
 
-/* BLOCK elements of each of LANES rows to and from a row a lane, as the targets do for float32 and float64: here the
- * block is brought together first, so that whole vectors are widened or narrowed. */
-#define DEFINE_HALF_TRANSPOSES(S)                                                                                    \
-    static ALWAYS_INLINE void load_transposed_##S(const uint16_t *p, ptrdiff_t stride, v_f32 column[BLOCK_f32]) {    \
-        uint16_t block[LANES_f32 * BLOCK_f32];                                                                       \
-        float wide[LANES_f32 * BLOCK_f32];                                                                           \
-        for (int i = 0; i < LANES_f32; i++) memcpy(block + i * BLOCK_f32, p + i * stride, BLOCK_f32 * sizeof *p);    \
-        for (int i = 0; i < LANES_f32 * BLOCK_f32; i += LANES_f32) store_f32(wide + i, load_##S(block + i));         \
-        load_transposed_f32(wide, BLOCK_f32, column);                                                                \
+/* Short rows as they lie in the computing type, `stride` apart there: those of narrower types are brought to `wide`,
+ * side by side, so that whole vectors are converted, and finished ones are narrowed from there. */
+#define DEFINE_WIDE_ROWS(S, T)                                                                                       \
+    static ALWAYS_INLINE const elem_##T *wide_rows_##S(const elem_##S *x, ptrdiff_t rows, ptrdiff_t n,               \
+                                                       ptrdiff_t *stride, elem_##T *wide) {                          \
+        (void)rows, (void)n, (void)stride, (void)wide;                                                               \
+        return x;                                                                                                    \
     }                                                                                                                \
-    static ALWAYS_INLINE void store_transposed_##S(uint16_t *p, ptrdiff_t stride, const v_f32 column[BLOCK_f32]) {   \
-        uint16_t block[LANES_f32 * BLOCK_f32];                                                                       \
-        float wide[LANES_f32 * BLOCK_f32];                                                                           \
-        store_transposed_f32(wide, BLOCK_f32, column);                                                               \
-        for (int i = 0; i < LANES_f32 * BLOCK_f32; i += LANES_f32) store_##S(block + i, load_f32(wide + i));         \
-        for (int i = 0; i < LANES_f32; i++) memcpy(p + i * stride, block + i * BLOCK_f32, BLOCK_f32 * sizeof *p);    \
+    static ALWAYS_INLINE elem_##T *wide_result_##S(elem_##S *y, ptrdiff_t n, ptrdiff_t *stride, elem_##T *wide) {    \
+        (void)n, (void)stride, (void)wide;                                                                           \
+        return y;                                                                                                    \
+    }                                                                                                                \
+    static ALWAYS_INLINE void narrow_rows_##S(const elem_##T *wide, elem_##S *y, ptrdiff_t rows, ptrdiff_t n,        \
+                                              ptrdiff_t stride) {                                                    \
+        (void)wide, (void)y, (void)rows, (void)n, (void)stride;                                                      \
     }
-DEFINE_HALF_TRANSPOSES(f16)
-DEFINE_HALF_TRANSPOSES(bf16)
-#undef DEFINE_HALF_TRANSPOSES
+DEFINE_WIDE_ROWS(f32, f32)
+DEFINE_WIDE_ROWS(f64, f64)
+#undef DEFINE_WIDE_ROWS
+
+#define DEFINE_HALF_ROWS(S)                                                                                          \
+    static ALWAYS_INLINE void widen_row_##S(const uint16_t *x, ptrdiff_t n, float *wide) {                           \
+        ptrdiff_t i = 0;                                                                                             \
+        for (; i + LANES_f32 <= n; i += LANES_f32) store_f32(wide + i, load_##S(x + i));                             \
+        for (; i < n; i++) wide[i] = widen_one_##S(x[i]);                                                            \
+    }                                                                                                                \
+    static ALWAYS_INLINE void narrow_row_##S(const float *wide, uint16_t *y, ptrdiff_t n) {                          \
+        ptrdiff_t i = 0;                                                                                             \
+        for (; i + LANES_f32 <= n; i += LANES_f32) store_##S(y + i, load_f32(wide + i));                             \
+        for (; i < n; i++) store_one_##S(y + i, wide[i]);                                                            \
+    }                                                                                                                \
+    static ALWAYS_INLINE const float *wide_rows_##S(const uint16_t *x, ptrdiff_t rows, ptrdiff_t n,                  \
+                                                    ptrdiff_t *stride, float *wide) {                                \
+        if (*stride == n)                                                                                            \
+            widen_row_##S(x, rows * n, wide);                                                                        \
+        else                                                                                                         \
+            for (ptrdiff_t i = 0; i < rows; i++) widen_row_##S(x + i * *stride, n, wide + i * n);                    \
+        *stride = n;                                                                                                 \
+        return wide;                                                                                                 \
+    }                                                                                                                \
+    static ALWAYS_INLINE float *wide_result_##S(uint16_t *y, ptrdiff_t n, ptrdiff_t *stride, float *wide) {          \
+        (void)y;                                                                                                     \
+        *stride = n;                                                                                                 \
+        return wide;                                                                                                 \
+    }                                                                                                                \
+    static ALWAYS_INLINE void narrow_rows_##S(const float *wide, uint16_t *y, ptrdiff_t rows, ptrdiff_t n,           \
+                                              ptrdiff_t stride) {                                                    \
+        if (stride == n)                                                                                             \
+            narrow_row_##S(wide, y, rows * n);                                                                       \
+        else                                                                                                         \
+            for (ptrdiff_t i = 0; i < rows; i++) narrow_row_##S(wide + i * n, y + i * stride, n);                    \
+    }
+DEFINE_HALF_ROWS(f16)
+DEFINE_HALF_ROWS(bf16)
+#undef DEFINE_HALF_ROWS
 
 #endif

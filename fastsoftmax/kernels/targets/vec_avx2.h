@@ -77,6 +77,16 @@ static ALWAYS_INLINE void store_f64(double *p, v_f64 x) {
     _mm256_storeu_pd(p, x.a);
     _mm256_storeu_pd(p + 4, x.b);
 }
+#define HAS_STREAM
+static ALWAYS_INLINE void stream_f32(float *p, v_f32 x) {
+    _mm256_stream_ps(p, x.a);
+    _mm256_stream_ps(p + 8, x.b);
+}
+static ALWAYS_INLINE void stream_f64(double *p, v_f64 x) {
+    _mm256_stream_pd(p, x.a);
+    _mm256_stream_pd(p + 4, x.b);
+}
+static ALWAYS_INLINE void stream_end(void) { _mm_sfence(); }
 
 /* x * y + z, rounded once */
 static ALWAYS_INLINE v_f32 fma_f32(v_f32 x, v_f32 y, v_f32 z) {

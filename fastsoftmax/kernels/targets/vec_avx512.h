@@ -53,6 +53,10 @@ static ALWAYS_INLINE v_f32 load_f32(const float *p) { return _mm512_loadu_ps(p);
 static ALWAYS_INLINE v_f64 load_f64(const double *p) { return _mm512_loadu_pd(p); }
 static ALWAYS_INLINE void store_f32(float *p, v_f32 x) { _mm512_storeu_ps(p, x); }
 static ALWAYS_INLINE void store_f64(double *p, v_f64 x) { _mm512_storeu_pd(p, x); }
+#define HAS_STREAM
+static ALWAYS_INLINE void stream_f32(float *p, v_f32 x) { _mm512_stream_ps(p, x); }
+static ALWAYS_INLINE void stream_f64(double *p, v_f64 x) { _mm512_stream_pd(p, x); }
+static ALWAYS_INLINE void stream_end(void) { _mm_sfence(); }
 
 /* x * y + z, rounded once */
 static ALWAYS_INLINE v_f32 fma_f32(v_f32 x, v_f32 y, v_f32 z) { return _mm512_fmadd_ps(x, y, z); }

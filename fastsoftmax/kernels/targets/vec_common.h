@@ -23,8 +23,10 @@
 /* A hint: the address may lie outside of any array. */
 #if defined(_MSC_VER) && !defined(__clang__)
 #define prefetch(address) ((void)(address))
+#define prefetch_for_store(address) ((void)(address))
 #else
 #define prefetch(address) __builtin_prefetch(address)
+#define prefetch_for_store(address) __builtin_prefetch(address, 1)
 #endif
 
 #endif
