@@ -2,12 +2,23 @@
 
 from fastsoftmax._config import show_config
 from fastsoftmax._threads import get_num_threads, num_threads, set_num_threads
-from fastsoftmax.functional import log_softmax, logsumexp, softmax, softmin
+from fastsoftmax.functional import (
+    cross_entropy,
+    cross_entropy_backward,
+    log_softmax,
+    logsumexp,
+    nll_loss,
+    softmax,
+    softmin,
+)
 
 __all__ = [
+    "cross_entropy",
+    "cross_entropy_backward",
     "get_num_threads",
     "log_softmax",
     "logsumexp",
+    "nll_loss",
     "num_threads",
     "set_num_threads",
     "show_config",
