@@ -2,7 +2,8 @@
 
 The unit is the last place of the unrounded exact result, the spacing of the subnormal numbers below
 the least normal one. For logsumexp, whose two parts may cancel, it is that of the larger of the
-result and the maximum.
+result and the maximum; for the losses and gradients, that of the sum of the absolute values of
+their terms where terms of both signs meet.
 """
 
 BOUNDS = {
@@ -15,7 +16,19 @@ BOUNDS = {
     ("logsumexp", "float32"): 2.0,
     ("logsumexp", "float64"): 2.0,
 }
-for _op in ("softmax", "log_softmax", "softmin", "logsumexp"):
+# CLASS_LOSS is one loss of cross_entropy with a class index, no weights and no smoothing.
+CLASS_LOSS = "cross_entropy of a class"
+LOSSES = {
+    CLASS_LOSS: 3.0,
+    "cross_entropy": 4.0,
+    "cross_entropy_backward": 4.0,
+    "nll_loss": 2.0,
+    "softmax_backward": 4.0,
+    "log_softmax_backward": 4.0,
+}
+for _op, _bound in LOSSES.items():
+    BOUNDS[_op, "float32"] = BOUNDS[_op, "float64"] = _bound
+for _op in ("softmax", "log_softmax", "softmin", "logsumexp", *LOSSES):
     for _dtype in ("float16", "bfloat16"):
         BOUNDS[_op, _dtype] = 0.51
 

@@ -5,7 +5,6 @@ dtype and type of error, and in value: ours is within its bound of the exact res
 it by what the file says, so that the two are no further apart than the sum.
 """
 
-import base64
 import json
 import pathlib
 from collections.abc import Callable
@@ -14,9 +13,9 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-import inputs
 import oracle
 from checks import OPS, assert_exact, call
+from stored import unpacked
 
 GOLDEN = json.loads((pathlib.Path(__file__).parent / "golden" / "golden.json").read_text())
 LIBRARIES = tuple(GOLDEN["versions"])
@@ -66,11 +65,6 @@ DIFFERENCES = {
 }
 
 
-def _unpacked(packed):
-    dtype = inputs.DTYPES.get(packed["dtype"], None) or np.dtype(packed["dtype"])
-    return np.frombuffer(base64.b64decode(packed["data"]), dtype).reshape(packed["shape"])
-
-
 def _records(library, name):
     for record in GOLDEN["records"]:
         if record["name"] == name and library in record:
@@ -81,7 +75,7 @@ def _records(library, name):
                 for key, difference in DIFFERENCES.items()
                 if difference.library == library and difference.about(record)
             ]
-            yield record, _unpacked(record["input"]), dim, meant
+            yield record, unpacked(record["input"]), dim, meant
 
 
 def _assert_ours_is_exact(op, x, dim, dtype):
@@ -106,7 +100,7 @@ def test_agrees(library, name):
             if theirs["error"] == "IndexError":
                 assert str(caught.value) == theirs["text"]
             continue
-        wanted = _unpacked(theirs)
+        wanted = unpacked(theirs)
         result = _assert_ours_is_exact(op, x, dim, wanted.dtype)
         assert result.shape == wanted.shape
         if wanted.dtype.kind == "c":

@@ -7,7 +7,6 @@ worst error in ULP (null where a NaN or an infinity is not where it belongs), or
 of the error it raised. Arrays are base64 of their little-endian bytes.
 """
 
-import base64
 import itertools
 import json
 import pathlib
@@ -23,6 +22,7 @@ sys.path.insert(0, str(HERE.parent))
 
 import inputs  # noqa: E402
 import oracle  # noqa: E402
+from stored import packed  # noqa: E402
 
 NAN, INF = float("nan"), float("inf")
 DTYPES = ("float32", "float64", "float16", "bfloat16")
@@ -91,15 +91,6 @@ def with_scipy(op, x, dim):
     if op == "softmin":
         return np.asarray(scipy.special.softmax(-x, axis=dim))
     return np.asarray(getattr(scipy.special, op)(x, axis=dim))
-
-
-def packed(a):
-    a = np.asarray(a)
-    return {
-        "dtype": a.dtype.name,
-        "shape": list(a.shape),
-        "data": base64.b64encode(np.ascontiguousarray(a).tobytes()).decode(),
-    }
 
 
 def judged(library, op, x, dim):
