@@ -5,8 +5,8 @@ PYTHON ?= python
 PYTEST = $(PYTHON) -P -m pytest -q
 C_FILES = $(shell find fastsoftmax/kernels tests/c -name '*.[ch]')
 
-.PHONY: env build test test-isa lint format types doctest accuracy accuracy-quick ctest ctest-sanitize \
-        neon neon-tools bench annotate clean
+.PHONY: env build test test-isa lint format types doctest accuracy accuracy-quick half-pairs half-pairs-quick \
+        ctest ctest-sanitize neon neon-tools bench annotate clean
 
 env: ## install the package and all that the other steps need
 	$(PYTHON) -m pip install -q '.[test,dev]'
@@ -49,14 +49,31 @@ accuracy: ## the worst error by case
 accuracy-quick: ## the same on fewer and shorter rows
 	$(PYTHON) tests/accuracy.py --quick --dtype float32 float64
 
-# $(call kernel-test,folder,environment of setup.py,compiler and flags,emulator): the C test against the very libraries
-# that setup.py builds, with their assertions on.
-define kernel-test
+# $(call kernel-program,folder,environment of setup.py,compiler and flags,program): a C program with the very libraries
+# that setup.py builds, their assertions on.
+define kernel-program
 CFLAGS= $(2) $(PYTHON) setup.py -q build_clib --build-clib build/$(1) --build-temp build/$(1)
-$(3) -std=c11 -O2 -g -Wall -Wextra -Ifastsoftmax/kernels tests/c/test_kernels.c \
-    build/$(1)/libfs_d*.a build/$(1)/libfs_[!d]*.a -lm -o build/$(1)/test_kernels
+$(3) -std=c11 -g -Wall -Wextra -Ifastsoftmax/kernels tests/c/$(4).c \
+    build/$(1)/libfs_d*.a build/$(1)/libfs_[!d]*.a -lm -o build/$(1)/$(4)
+endef
+
+# $(call kernel-test,folder,environment of setup.py,compiler and flags,emulator): the C test
+define kernel-test
+$(call kernel-program,$(1),$(2),$(3) -O2,test_kernels)
 $(4) build/$(1)/test_kernels
 endef
+
+# $(call half-pairs,arguments): -march is of the judge; the kernels have their own
+define half-pairs
+$(call kernel-program,ctest,,$(CC) -O3 -march=native -fopenmp,half_pairs)
+build/ctest/half_pairs $(1)
+endef
+
+half-pairs: ## all 2**32 pairs of float16 and of bfloat16, on every target of this CPU: an hour of one core
+	$(call half-pairs,1)
+
+half-pairs-quick: ## the same for one first number in 997, with every second number
+	$(call half-pairs,997)
 
 ctest: ## the kernels without Python, on every target of this CPU
 	$(call kernel-test,ctest,,$(CC),)
