@@ -6,7 +6,7 @@ PYTEST = $(PYTHON) -P -m pytest -q
 C_FILES = $(shell find fastsoftmax/kernels tests/c -name '*.[ch]')
 
 .PHONY: env build test test-isa lint format types doctest accuracy accuracy-quick half-pairs half-pairs-quick \
-        ctest ctest-sanitize neon neon-tools bench annotate clean
+        huge ctest ctest-sanitize neon neon-tools bench annotate clean
 
 env: ## install the package and all that the other steps need
 	$(PYTHON) -m pip install -q '.[test,dev]'
@@ -88,6 +88,9 @@ neon: neon-tools ## the kernels for AArch64, cross-compiled and emulated
 neon-tools:
 	@command -v aarch64-linux-gnu-gcc qemu-aarch64 >/dev/null || { apt-get -qq update && apt-get -qq install -y \
 	    --no-install-recommends gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user >/dev/null; }
+
+huge: ## more than 2**31 elements in every layout, all results checked: 8.6 GB of memory
+	$(PYTHON) tests/huge.py
 
 bench: ## beside every library installed here; BENCH holds options of compare.py
 	$(PYTHON) benches/compare.py $(BENCH)

@@ -87,6 +87,7 @@ cdef enum:
     GATHERED = 4096    # elements: of rows to be brought together, what stays in the first cache
     LONG_ROW = 524288  # bytes: a longer row leaves the second cache before it is finished
     PART = 16384       # elements: where a long row is cut
+    WINDOW = 4096      # parts whose carries are in memory at a time
     ALIGNMENT = 64     # bytes: a vector, and a cache line
     PAGE = 4096        # bytes: addresses that agree within a page hinder each other
     PLACED = 65536     # bytes: results from here on are put where stores to them are quickest
@@ -260,22 +261,33 @@ cdef int _long_row(
 ) except -1 nogil:
     """One row in parts at fixed places, the last of them up to twice as long."""
     cdef Py_ssize_t parts = x.shape[0] // PART
-    cdef Py_ssize_t i
-    cdef fs_carry *carries = <fs_carry *> malloc(parts * sizeof(fs_carry))
+    cdef Py_ssize_t window = min(parts, <Py_ssize_t> WINDOW)
+    cdef Py_ssize_t i, first = 0
+    cdef fs_carry whole
+    cdef fs_carry *carries = <fs_carry *> malloc(window * sizeof(fs_carry))
     if carries == NULL:
         with gil:
-            raise MemoryError(f"no memory for the {parts} parts of a row")
-    for i in prange(parts, num_threads=threads, use_threads_if=threads > 1, schedule="static"):
-        kernels.reduce(&x[i * PART], PART if i < parts - 1 else x.shape[0] - i * PART, &carries[i])
-    for i in range(1, parts):
-        kernels.merge(&carries[0], &carries[i])
+            raise MemoryError(f"no memory for {window} parts of a row")
+    while first < parts:
+        window = min(window, parts - first)
+        for i in prange(
+            first, first + window, num_threads=threads, use_threads_if=threads > 1,
+            schedule="static"
+        ):
+            kernels.reduce(&x[i * PART], PART if i < parts - 1 else x.shape[0] - i * PART,
+                           &carries[i - first])
+        if first == 0:
+            whole = carries[0]
+        for i in range(1 if first == 0 else 0, window):
+            kernels.merge(&whole, &carries[i])
+        first += window
+    free(carries)
     if y.shape[0] == 1:
-        kernels.finish(&x[0], &y[0], 1, &carries[0])
+        kernels.finish(&x[0], &y[0], 1, &whole)
     else:
         for i in prange(parts, num_threads=threads, use_threads_if=threads > 1, schedule="static"):
             kernels.finish(&x[i * PART], &y[i * PART],
-                           PART if i < parts - 1 else x.shape[0] - i * PART, &carries[0])
-    free(carries)
+                           PART if i < parts - 1 else x.shape[0] - i * PART, &whole)
     return 0
 
 

@@ -322,7 +322,6 @@ def _long_row_by_parts(
     fill: float | None,
 ) -> None:
     """One row that is longer than the tile: each part to its carry, then each part finished."""
-    boxes = list(_parts(x.shape))
     kind = int(tile.dtype == np.float64)
     whole: Carry | None = None
 
@@ -333,7 +332,7 @@ def _long_row_by_parts(
         tile[part.size : padded] = absent
         return tile[:padded], part.size
 
-    for box in boxes:
+    for box in _parts(x.shape):
         carry = _core._reduce(operation, gathered(box)[0])
         whole = carry if whole is None else _core._merge(operation, kind, whole, carry)
     assert whole is not None
@@ -342,7 +341,7 @@ def _long_row_by_parts(
         _core._finish(operation, tile[:LEAST_PART], result, whole)
         np.copyto(y, result.reshape(y.shape), casting="unsafe")
         return
-    for box in boxes:
+    for box in _parts(x.shape):
         part, size = gathered(box)
         _core._finish(operation, part, part, whole)
         np.copyto(y[box], part[:size].reshape(y[box].shape), casting="unsafe")

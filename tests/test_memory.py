@@ -7,10 +7,12 @@ in 64 KiB or more is new memory, so that none of it hides in what earlier calls 
 
 import json
 import sys
+import tracemalloc
 
+import numpy as np
 import pytest
 
-from checks import OPS
+from checks import OPS, call
 from subprocesses import run_python
 
 pytestmark = pytest.mark.skipif(
@@ -106,3 +108,16 @@ def test_peak_memory(used, op, layout):
 def test_a_copy_is_seen(used):
     # the kernel counts pages in batches, so it may be some out
     assert abs(used["copy", ""] - INPUT) < LIMIT / 4
+
+
+def test_memory_does_not_grow_with_the_number_of_parts():
+    peaks = []
+    for size in (1 << 20, 1 << 27):
+        x = np.zeros(size, "u1")
+        tracemalloc.start()
+        try:
+            call("logsumexp", x, 0)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+    assert peaks[1] < peaks[0] + 100_000, f"{peaks} bytes"
