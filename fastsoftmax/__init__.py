@@ -5,6 +5,7 @@ from fastsoftmax._threads import get_num_threads, num_threads, set_num_threads
 from fastsoftmax.functional import (
     cross_entropy,
     cross_entropy_backward,
+    gumbel_softmax,
     log_softmax,
     logsumexp,
     nll_loss,
@@ -16,6 +17,7 @@ __all__ = [
     "cross_entropy",
     "cross_entropy_backward",
     "get_num_threads",
+    "gumbel_softmax",
     "log_softmax",
     "logsumexp",
     "nll_loss",
