@@ -20,8 +20,9 @@ from numpy.typing import ArrayLike
 from fastsoftmax import _arguments
 from fastsoftmax import functional as F
 from fastsoftmax._arguments import Array
+from fastsoftmax._loss_arguments import reduction_of
 
-__all__ = ["LogSoftmax", "Softmax", "Softmax2d", "Softmin"]
+__all__ = ["CrossEntropyLoss", "LogSoftmax", "NLLLoss", "Softmax", "Softmax2d", "Softmin"]
 
 Dim = int | tuple[int, ...] | None
 
@@ -177,3 +178,130 @@ class Softmax2d(_Module):
         if x.ndim not in (3, 4):
             raise ValueError(f"Softmax2d: expected input to be 3D or 4D, got {x.ndim}D instead")
         return F.softmax(x, -3)
+
+
+def _reduction(size_average: bool | None, reduce: bool | None, reduction: str) -> str:
+    """The reduction that the former arguments stand for, if given; a call checks `reduction`."""
+    if size_average is None and reduce is None:
+        return reduction
+    return reduction_of(size_average, reduce, reduction, 4)  # of here, __init__ and its caller
+
+
+def _weight(weight: ArrayLike | None) -> Array | None:
+    """The weights in the array that they are in, if they are; the functions check them."""
+    return None if weight is None else np.asanyarray(weight)
+
+
+class CrossEntropyLoss(_Module):
+    """Cross entropy of logits and targets, as :func:`fastsoftmax.functional.cross_entropy`.
+
+    Parameters
+    ----------
+    weight : array_like, optional
+        A weight for each class.
+    size_average, reduce : bool, optional
+        What `reduction` replaced: they warn, as in PyTorch.
+    ignore_index : int, optional
+        Targets of this class do not count.
+    reduction : {'mean', 'sum', 'none'}, optional
+        What becomes of the losses of a batch.
+    label_smoothing : float, optional
+        From 0 to 1: how much of the target is spread over all classes evenly.
+
+    Attributes
+    ----------
+    weight, ignore_index, reduction, label_smoothing
+        As given, `weight` as an array. The next call goes by what they are then.
+
+    Warns
+    -----
+    UserWarning
+        If `size_average` or `reduce` is given.
+
+    See Also
+    --------
+    NLLLoss : of log-probabilities instead of logits.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastsoftmax.nn as nn
+    >>> loss = nn.CrossEntropyLoss(reduction="none").eval()
+    >>> loss(np.array([[1.0, 2.0, 3.0], [3.0, 2.0, 1.0]]), np.array([2, 2])).round(4)
+    array([0.4076, 2.4076])
+    """
+
+    def __init__(
+        self,
+        weight: ArrayLike | None = None,
+        size_average: bool | None = None,
+        ignore_index: int = -100,
+        reduce: bool | None = None,
+        reduction: str = "mean",
+        label_smoothing: float = 0.0,
+    ) -> None:
+        self.weight = _weight(weight)
+        self.ignore_index = ignore_index
+        self.reduction = _reduction(size_average, reduce, reduction)
+        self.label_smoothing = label_smoothing
+
+    def forward(self, input: ArrayLike, target: ArrayLike) -> Array:
+        """Return the loss of the logits `input` for class indices or probabilities `target`."""
+        return F.cross_entropy(
+            input,
+            target,
+            weight=self.weight,
+            ignore_index=self.ignore_index,
+            reduction=self.reduction,
+            label_smoothing=self.label_smoothing,
+        )
+
+
+class NLLLoss(_Module):
+    """Negative log likelihood, as :func:`fastsoftmax.functional.nll_loss`.
+
+    Parameters
+    ----------
+    weight, size_average, ignore_index, reduce, reduction
+        As for :class:`CrossEntropyLoss`.
+
+    Attributes
+    ----------
+    weight, ignore_index, reduction
+        As given, `weight` as an array. The next call goes by what they are then.
+
+    Warns
+    -----
+    UserWarning
+        If `size_average` or `reduce` is given.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastsoftmax.nn as nn
+    >>> log_probabilities = nn.LogSoftmax(dim=1)(np.array([[1.0, 2.0, 3.0], [3.0, 2.0, 1.0]]))
+    >>> nn.NLLLoss(reduction="none")(log_probabilities, np.array([2, 2])).round(4)
+    array([0.4076, 2.4076])
+    """
+
+    def __init__(
+        self,
+        weight: ArrayLike | None = None,
+        size_average: bool | None = None,
+        ignore_index: int = -100,
+        reduce: bool | None = None,
+        reduction: str = "mean",
+    ) -> None:
+        self.weight = _weight(weight)
+        self.ignore_index = ignore_index
+        self.reduction = _reduction(size_average, reduce, reduction)
+
+    def forward(self, input: ArrayLike, target: ArrayLike) -> Array:
+        """Return the loss of the log-probabilities `input` for the class indices `target`."""
+        return F.nll_loss(
+            input,
+            target,
+            weight=self.weight,
+            ignore_index=self.ignore_index,
+            reduction=self.reduction,
+        )
