@@ -15,49 +15,13 @@ from libc.stdint cimport SIZE_MAX, uint16_t, uintptr_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy
 
+from fastsoftmax._kernels cimport (
+    FS_BF16, FS_F16, FS_F32, FS_F64, FS_LOG_SOFTMAX, FS_LOGSUMEXP, FS_ROWS_SCRATCH, FS_SCRATCH,
+    FS_SOFTMAX, FS_SOFTMIN, fs_available, fs_carry, fs_find, fs_kernels, fs_operation, fs_table,
+)
 from fastsoftmax._threads cimport begin_team, end_team
 
 cnp.import_array()
-
-cdef extern from "kernels.h" nogil:
-    ctypedef enum fs_operation:
-        FS_SOFTMAX
-        FS_LOG_SOFTMAX
-        FS_SOFTMIN
-        FS_LOGSUMEXP
-
-    ctypedef enum fs_type:
-        FS_F32
-        FS_F64
-        FS_F16
-        FS_BF16
-        FS_TYPES
-
-    ctypedef struct fs_carry:
-        double top
-        double others
-        double sum
-        double sum_low
-
-    ctypedef struct fs_kernels:
-        void (*rows)(const void *, void *, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,
-                     void *) noexcept nogil
-        void (*columns)(const void *, void *, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,
-                        void *) noexcept nogil
-        void (*reduce)(const void *, Py_ssize_t, fs_carry *) noexcept nogil
-        void (*merge)(fs_carry *, const fs_carry *) noexcept nogil
-        void (*finish)(const void *, void *, Py_ssize_t, const fs_carry *) noexcept nogil
-
-    ctypedef struct fs_table:
-        const char *isa
-        fs_kernels kernels[4][4]
-        void (*gather)(const void *, Py_ssize_t, Py_ssize_t, void *, Py_ssize_t) noexcept nogil
-
-    enum:
-        FS_SCRATCH
-        FS_ROWS_SCRATCH
-    const fs_table **fs_available()
-    const fs_table *fs_find(const char *isa)
 
 cdef extern from *:
     """
@@ -94,6 +58,10 @@ cdef enum:
 
 # The table in use. Chosen once at import; tests switch it.
 cdef const fs_table *_table = NULL
+
+
+cdef const fs_table *table() noexcept nogil:
+    return _table
 
 
 def _isa_available():
@@ -320,7 +288,7 @@ def _know_bfloat16(cnp.dtype bfloat16):
     _bfloat16 = bfloat16.num
 
 
-cdef int _type_of(cnp.ndarray x) noexcept:
+cdef int type_of(cnp.ndarray x) noexcept:
     """The kernels' name of an array's type; -1 if they have none."""
     cdef int number = cnp.PyArray_TYPE(x)
     if number == cnp.NPY_FLOAT32:
@@ -354,7 +322,7 @@ def _compute(int operation, cnp.ndarray x, cnp.ndarray y):
     """
     cdef int threads = begin_team(cnp.PyArray_SIZE(x))
     try:
-        _run_team(<fs_operation> operation, _type_of(x), x, y, threads)
+        _run_team(<fs_operation> operation, type_of(x), x, y, threads)
     finally:
         end_team(threads)
 
@@ -437,7 +405,7 @@ cdef object _direct(fs_operation operation, object input, object dim, bint keepd
     if not cnp.PyArray_CheckExact(input) or (<object> dim).__class__ is not int:
         return None
     x = <cnp.ndarray> input
-    type = _type_of(x)
+    type = type_of(x)
     if type < 0:
         return None
     ndim = cnp.PyArray_NDIM(x)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastsoftmax import _layout, _reference_losses
+from fastsoftmax import _layout, _loss_kernels, _reference_losses
 from fastsoftmax._arguments import Array
 
 PIECE = 1 << 19  # bytes of scratch memory, or one row where that is longer
@@ -29,7 +29,7 @@ Box = tuple[slice, ...]
 
 def _primitives(work: np.dtype[Any]) -> ModuleType:
     """The module with class_losses, probability_losses and their gradients for this type."""
-    return _reference_losses
+    return _reference_losses if work.char == "g" else _loss_kernels
 
 
 class Problem(NamedTuple):
@@ -102,6 +102,8 @@ def gradients(problem: Problem, scale: Any, out: Array) -> None:
     """The gradient of ``sum(scale * loss)``; `scale` is (N, ...) or one number for all rows."""
     if not problem.x.size:
         return
+    if problem.work.itemsize == 2:  # its probabilities are too coarse to go on from
+        problem = problem._replace(work=np.dtype(np.float32))
     primitives = _primitives(problem.work)
     pieces = _Pieces(problem, scale=scale if isinstance(scale, np.ndarray) else None, out=out)
     for box in pieces:

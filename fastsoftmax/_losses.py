@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastsoftmax import _arguments, _core, _layout, _loss_arguments, _loss_blocks
+from fastsoftmax import _arguments, _core, _layout, _loss_arguments, _loss_blocks, _loss_kernels
 from fastsoftmax._arguments import Array
 from fastsoftmax._loss_blocks import Problem
 
@@ -110,6 +110,10 @@ def cross_entropy(
     >>> loss.shape, round(float(loss), 4)
     ((), 57.2568)
     """
+    if weight is None and size_average is None and reduce is None and label_smoothing == 0:
+        direct = _loss_kernels.direct_class_loss(input, target, ignore_index, reduction)
+        if direct is not None:
+            return direct
     name = "cross_entropy"
     reduction = _loss_arguments.reduction_of(size_average, reduce, reduction, CALLER)
     with np.errstate(all="ignore"):
@@ -312,7 +316,8 @@ def _reduced(compute: Any, problem: Problem, reduction: str, shape: tuple[int, .
         return each.reshape(shape)
     total, weight_total = compute(problem, None)
     if reduction == "mean":
-        total = _quotient(total, weight_total, problem)
+        # Where no weight is left PyTorch divides 0 by 0, whatever smoothing adds.
+        total = _quotient(total, weight_total, problem) if weight_total else np.nan
     return np.asarray(total, _loss_blocks.wide(problem.work)).astype(problem.work)
 
 

@@ -10,6 +10,7 @@
 #define FASTSOFTMAX_KERNELS_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 typedef enum {
     FS_SOFTMAX,     /* exp(x) / sum(exp(x)) */
@@ -26,9 +27,10 @@ typedef enum { FS_F32, FS_F64, FS_F16, FS_BF16, FS_TYPES } fs_type;
  *
  *     sum(exp(x)) = (1 + others) * exp(top) + (sum + sum_low) * exp(base),
  *
- * where `top` alone fixes `base`. Exactly one occurrence of the maximum stays apart, so that log1p of everything
- * else keeps its digits. FS_SOFTMAX and FS_SOFTMIN need no log1p: there `sum` has every element, and `others`
- * is -1. Where there is a NaN among x, `others` is NaN. The carries of the parts of a row merge into the row's. */
+ * where `top` alone fixes `base` (and `sum` and `sum_low` have the constant of exp.h). Exactly one occurrence of the
+ * maximum stays apart, so that log1p of everything else keeps its digits. FS_SOFTMAX and FS_SOFTMIN need no log1p:
+ * there `sum` has every element, and `others` is -1. Where there is a NaN among x, `others` is NaN. The carries of
+ * the parts of a row merge into the row's. */
 typedef struct {
     double top;
     double others;
@@ -68,9 +70,45 @@ typedef struct {
     fs_finish_fn finish;
 } fs_kernels;
 
+/* Losses and their gradients work on lines of n elements: element c of line i is x[i * stride + c * step]. Lines are
+ * rows (step is 1) or columns beside each other (stride is 1, step is not). */
+typedef struct {
+    ptrdiff_t count, n, stride, step;
+} fs_lines;
+
+/* What each class is wanted with: weight[class] * (keep * p + share) for probabilities p, weight[class] * share where
+ * there are none; weight may be NULL, all 1. */
+typedef struct {
+    const double *weight;
+    double keep, share;
+} fs_wanted;
+
+/* `parts` are two numbers a line: its maximum, and log(sum(exp(x - maximum))). `scale` is one number a line. A class
+ * below 0 is none. */
+typedef struct {
+    /* scratch: FS_SCRATCH bytes, aligned to 64 */
+    void (*parts)(const void *x, const fs_lines *, double *parts, void *scratch);
+    /* the element of each line's class, 0 where it has none */
+    void (*pick)(const void *x, const fs_lines *, const int64_t *classes, double *picked);
+    /* two sums a line over the classes: of wanted * (maximum - x), and of wanted. p lies as x does, or is NULL. */
+    void (*weigh)(const void *x, const void *p, const fs_lines *, const fs_wanted *, const double *parts,
+                  double *sums);
+    /* n values, narrowed */
+    void (*put)(const double *values, ptrdiff_t n, void *y);
+    /* y = scale * softmax(x), y lying as x does; it may be x */
+    void (*scaled)(const void *x, void *y, const fs_lines *, const double *scale, void *scratch);
+    /* the element of each line's class becomes the line's value; the whole line 0 where it has none */
+    void (*place)(void *y, const fs_lines *, const int64_t *classes, const double *values);
+    /* y -= scale * wanted. Where there are classes, the element of each line's class loses scale * weight * keep too,
+     * and a line that has none becomes 0. */
+    void (*subtract)(void *y, const void *p, const fs_lines *, const fs_wanted *, const int64_t *classes,
+                     const double *scale);
+} fs_loss_kernels;
+
 typedef struct {
     const char *isa;
     fs_kernels kernels[FS_OPERATIONS][FS_TYPES];
+    fs_loss_kernels losses[FS_TYPES];
     fs_gather_fn gather;
 } fs_table;
 

@@ -8,3 +8,5 @@
 #include "long_rows.h"
 
 #include "entries.h"
+
+#include "losses.h"

@@ -62,6 +62,10 @@ enum { STREAM_FROM = 1024 * 1024 };
      [FS_F16] = KERNELS(NAME, f16),                                                                                  \
      [FS_BF16] = KERNELS(NAME, bf16)}
 
+#define LOSSES(TYPE)                                                                                                 \
+    {fs_parts_##TYPE,  fs_pick_##TYPE,  fs_weigh_##TYPE,   fs_put_##TYPE,                                            \
+     fs_scaled_##TYPE, fs_place_##TYPE, fs_subtract_##TYPE}
+
 #define DEFINE_TABLE(TABLE)                                                                                          \
     extern const fs_table TABLE;                                                                                     \
     const fs_table TABLE = {ISA_NAME,                                                                                \
@@ -70,5 +74,11 @@ enum { STREAM_FROM = 1024 * 1024 };
                                 [FS_LOG_SOFTMAX] = KERNELS_OF(log_softmax),                                          \
                                 [FS_SOFTMIN] = KERNELS_OF(softmin),                                                  \
                                 [FS_LOGSUMEXP] = KERNELS_OF(logsumexp),                                              \
+                            },                                                                                       \
+                            {                                                                                        \
+                                [FS_F32] = LOSSES(f32),                                                              \
+                                [FS_F64] = LOSSES(f64),                                                              \
+                                [FS_F16] = LOSSES(f16),                                                              \
+                                [FS_BF16] = LOSSES(bf16),                                                            \
                             },                                                                                       \
                             fs_gather};

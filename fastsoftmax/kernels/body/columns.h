@@ -97,12 +97,13 @@ static ALWAYS_INLINE T(rest)
 }
 
 /* The ending of a vector of columns (for FS_LOGSUMEXP, the results themselves in .a). */
-static ALWAYS_INLINE S(ending) S(column_ending)(const S(column) *column, ptrdiff_t n, T(v) top, fs_operation op) {
+static ALWAYS_INLINE S(ending) S(column_ending)(const S(column) *column, ptrdiff_t n, T(v) top, fs_operation op,
+                                                const double *scale, ptrdiff_t count) {
     const int negate = op == FS_SOFTMIN && !column->packed; /* packing negates */
     if (op == FS_SOFTMAX || op == FS_SOFTMIN) {
         T(sum) sum =
             column->ordinary ? S(column_exp)(column, n, top, 1, negate) : S(column_exp)(column, n, top, 0, negate);
-        T(factor) factor = T(reciprocal)(&sum);
+        T(factor) factor = S(factors)(scale, count, &sum);
         return (S(ending)){factor.hi, factor.lo};
     }
     T(rest) rest =
@@ -113,13 +114,14 @@ static ALWAYS_INLINE S(ending) S(column_ending)(const S(column) *column, ptrdiff
 
 /* Columns too long for scratch memory, one vector of them after the other. */
 static ALWAYS_INLINE void S(long_columns)(const S(elem) *x, S(elem) *y, ptrdiff_t columns, ptrdiff_t n,
-                                          ptrdiff_t x_stride, ptrdiff_t y_stride, fs_operation op) {
+                                          ptrdiff_t x_stride, ptrdiff_t y_stride, fs_operation op,
+                                          const double *scale) {
     const int negate = op == FS_SOFTMIN;
     for (ptrdiff_t first = 0; first < columns; first += T(LANES)) {
         const S(column) column = {NULL, x + first, x_stride, columns - first, 0};
         T(v) top = S(column_at)(&column, 0, negate);
         for (ptrdiff_t j = 1; j < n; j++) top = T(max)(S(column_at)(&column, j, negate), top);
-        S(ending) ending = S(column_ending)(&column, n, top, op);
+        S(ending) ending = S(column_ending)(&column, n, top, op, scale ? scale + first : NULL, columns - first);
         if (op == FS_LOGSUMEXP) {
             S(put_logsumexp)(y + first, 1, ending.a, top, column.count, column.x, n, 1, x_stride);
             continue;
@@ -139,17 +141,13 @@ static ALWAYS_INLINE const S(elem) *S(ahead)(const S(elem) *p, ptrdiff_t j, ptrd
     return j + AHEAD < n ? p + (j + AHEAD) * stride : p + (j + AHEAD - n) * stride + columns;
 }
 
-/* As many columns as fit: `vectors` vectors of them, packed side by side. */
-static ALWAYS_INLINE void S(strip)(const S(elem) *x, S(elem) *y, ptrdiff_t columns, ptrdiff_t n, ptrdiff_t x_stride,
-                                   ptrdiff_t y_stride, T(elem) *scratch, fs_operation op) {
+/* Packs columns side by side, `step` of them to a line, and puts their maxima in tops; whether all is ordinary. */
+static ALWAYS_INLINE int S(pack)(const S(elem) *x, ptrdiff_t columns, ptrdiff_t n, ptrdiff_t x_stride,
+                                 T(elem) *packed, T(elem) *tops, ptrdiff_t step, int negate) {
     enum { W = T(LANES) };
-    const ptrdiff_t vectors = (columns + W - 1) / W;
-    const ptrdiff_t step = vectors * W;
-    T(elem) *tops = scratch;
-    T(elem) *packed = scratch + step;
     T(v) low = T(set1)(0);
     for (ptrdiff_t i = 0; i < step; i += W) {
-        T(v) value = S(load_some)(x + i, columns - i, op == FS_SOFTMIN);
+        T(v) value = S(load_some)(x + i, columns - i, negate);
         T(store)(packed + i, value);
         T(store)(tops + i, value);
         low = T(bits_max)(value, low);
@@ -158,7 +156,7 @@ static ALWAYS_INLINE void S(strip)(const S(elem) *x, S(elem) *y, ptrdiff_t colum
         const S(elem) *ahead = S(ahead)(x, j, n, x_stride, step);
         for (ptrdiff_t i = 0; i < step; i += W) {
             prefetch(ahead + i);
-            T(v) value = S(load_some)(x + j * x_stride + i, columns - i, op == FS_SOFTMIN);
+            T(v) value = S(load_some)(x + j * x_stride + i, columns - i, negate);
             T(store)(packed + j * step + i, value);
             T(store)(tops + i, T(max)(value, T(load)(tops + i)));
             low = T(bits_max)(value, low);
@@ -167,12 +165,23 @@ static ALWAYS_INLINE void S(strip)(const S(elem) *x, S(elem) *y, ptrdiff_t colum
     S(bounds) bounds = {T(set1)(0), low};
     /* in this order a column's NaN does not hide the maximum of another */
     for (ptrdiff_t i = 0; i < step; i += W) bounds.top = T(max)(T(load)(tops + i), bounds.top);
-    const int ordinary = S(is_ordinary)(bounds);
+    return S(is_ordinary)(bounds);
+}
+
+/* As many columns as fit: `vectors` vectors of them, packed side by side. */
+static ALWAYS_INLINE void S(strip)(const S(elem) *x, S(elem) *y, ptrdiff_t columns, ptrdiff_t n, ptrdiff_t x_stride,
+                                   ptrdiff_t y_stride, T(elem) *scratch, fs_operation op, const double *scale) {
+    enum { W = T(LANES) };
+    const ptrdiff_t vectors = (columns + W - 1) / W;
+    const ptrdiff_t step = vectors * W;
+    T(elem) *tops = scratch;
+    T(elem) *packed = scratch + step;
+    const int ordinary = S(pack)(x, columns, n, x_stride, packed, tops, step, op == FS_SOFTMIN);
     T(elem) *ending_b = packed + n * step;
     for (ptrdiff_t i = 0; i < step; i += W) {
         const S(column) column = {packed + i, NULL, step, W, ordinary};
         T(v) top = T(load)(tops + i);
-        S(ending) ending = S(column_ending)(&column, n, top, op);
+        S(ending) ending = S(column_ending)(&column, n, top, op, scale ? scale + i : NULL, columns - i);
         if (op == FS_LOGSUMEXP) S(put_logsumexp)(y + i, 1, ending.a, top, columns - i, x + i, n, 1, x_stride);
         T(store)(tops + i, ending.a);
         T(store)(ending_b + i, ending.b);
@@ -196,18 +205,23 @@ static ALWAYS_INLINE void S(strip)(const S(elem) *x, S(elem) *y, ptrdiff_t colum
     if (stream) stream_end();
 }
 
-/* Types: S, computed in T. Max error, range, aliasing: as for rows; last bits may differ from theirs. */
-static ALWAYS_INLINE void S(columns)(const S(elem) *x, S(elem) *y, ptrdiff_t columns, ptrdiff_t n, ptrdiff_t x_stride,
-                                     ptrdiff_t y_stride, T(elem) *scratch, fs_operation op) {
+/* How many columns fit a strip; 0 if not even a vector of them does. */
+static ALWAYS_INLINE ptrdiff_t S(strip_width)(ptrdiff_t n) {
     const ptrdiff_t column = (n + 2) * (ptrdiff_t)sizeof(T(elem));
     ptrdiff_t fit = STRIP_BYTES / column;
     if (fit < STRIP_COLUMNS) fit = FS_SCRATCH / column < STRIP_COLUMNS ? FS_SCRATCH / column : STRIP_COLUMNS;
-    fit = fit / T(LANES) *T(LANES);
+    return fit / T(LANES) *T(LANES);
+}
+
+/* Types: S, computed in T. Max error, range, aliasing, scale: as for rows; last bits may differ from theirs. */
+static ALWAYS_INLINE void S(columns)(const S(elem) *x, S(elem) *y, ptrdiff_t columns, ptrdiff_t n, ptrdiff_t x_stride,
+                                     ptrdiff_t y_stride, T(elem) *scratch, fs_operation op, const double *scale) {
+    const ptrdiff_t fit = S(strip_width)(n);
     if (fit == 0) {
-        S(long_columns)(x, y, columns, n, x_stride, y_stride, op);
+        S(long_columns)(x, y, columns, n, x_stride, y_stride, op, scale);
         return;
     }
     for (ptrdiff_t first = 0; first < columns; first += fit)
         S(strip)(x + first, y + first, columns - first < fit ? columns - first : fit, n, x_stride, y_stride, scratch,
-                 op);
+                 op, scale ? scale + first : NULL);
 }

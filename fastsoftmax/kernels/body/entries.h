@@ -3,20 +3,42 @@
  *
  * Included once for each element type; see body.h. */
 
-#define DEFINE_ENTRIES(NAME, OP, LONG_ENOUGH_ROWS)                                                                   \
+/* Shared by softmax and scaled softmax, not to be there twice. */
+static NEVER_INLINE void S(softmax_rows)(const S(elem) *x, S(elem) *y, ptrdiff_t rows, ptrdiff_t n,
+                                         ptrdiff_t x_stride, ptrdiff_t y_stride, T(elem) *scratch,
+                                         const double *scale) {
+    if (n < FS_SHORT_ROW)
+        S(short_rows)(x, y, rows, n, x_stride, y_stride, scratch, FS_SOFTMAX, scale);
+    else
+        S(rows_softmax)(x, y, rows, n, x_stride, y_stride, scratch, 0, scale);
+}
+
+static NEVER_INLINE void S(softmax_columns)(const S(elem) *x, S(elem) *y, ptrdiff_t columns, ptrdiff_t n,
+                                            ptrdiff_t x_stride, ptrdiff_t y_stride, T(elem) *scratch,
+                                            const double *scale) {
+    S(columns)(x, y, columns, n, x_stride, y_stride, scratch, FS_SOFTMAX, scale);
+}
+
+#define SHORT_OR(OP, LONG_ENOUGH_ROWS)                                                                               \
+    do {                                                                                                             \
+        if (n < FS_SHORT_ROW)                                                                                        \
+            S(short_rows)(x, y, rows, n, x_stride, y_stride, scratch, OP, NULL);                                     \
+        else                                                                                                         \
+            LONG_ENOUGH_ROWS;                                                                                        \
+    } while (0)
+#define COLUMNS(OP) S(columns)(x, y, columns, n, x_stride, y_stride, scratch, OP, NULL)
+
+#define DEFINE_ENTRIES(NAME, OP, ROWS, COLUMNS)                                                                      \
     static void S(fs_##NAME##_rows)(const void *x, void *y, ptrdiff_t rows, ptrdiff_t n, ptrdiff_t x_stride,         \
                                     ptrdiff_t y_stride, void *scratch) {                                             \
         const fs_fpenv callers = fpenv_enter();                                                                      \
-        if (n < FS_SHORT_ROW)                                                                                        \
-            S(short_rows)(x, y, rows, n, x_stride, y_stride, scratch, OP);                                           \
-        else                                                                                                         \
-            LONG_ENOUGH_ROWS;                                                                                        \
+        ROWS;                                                                                                        \
         fpenv_leave(callers);                                                                                        \
     }                                                                                                                \
     static void S(fs_##NAME##_columns)(const void *x, void *y, ptrdiff_t columns, ptrdiff_t n, ptrdiff_t x_stride,   \
                                        ptrdiff_t y_stride, void *scratch) {                                          \
         const fs_fpenv callers = fpenv_enter();                                                                      \
-        S(columns)(x, y, columns, n, x_stride, y_stride, scratch, OP);                                               \
+        COLUMNS;                                                                                                     \
         fpenv_leave(callers);                                                                                        \
     }                                                                                                                \
     static void S(fs_##NAME##_reduce)(const void *x, ptrdiff_t n, fs_carry *carry) {                                 \
@@ -30,11 +52,19 @@
         fpenv_leave(callers);                                                                                        \
     }
 
-DEFINE_ENTRIES(softmax, FS_SOFTMAX, S(rows_softmax)(x, y, rows, n, x_stride, y_stride, scratch, 0))
-DEFINE_ENTRIES(log_softmax, FS_LOG_SOFTMAX, S(rows_log_softmax)(x, y, rows, n, x_stride, y_stride))
-DEFINE_ENTRIES(softmin, FS_SOFTMIN, S(rows_softmax)(x, y, rows, n, x_stride, y_stride, scratch, 1))
-DEFINE_ENTRIES(logsumexp, FS_LOGSUMEXP, S(rows_logsumexp)(x, y, rows, n, x_stride, y_stride))
+DEFINE_ENTRIES(softmax, FS_SOFTMAX, S(softmax_rows)(x, y, rows, n, x_stride, y_stride, scratch, NULL),
+               S(softmax_columns)(x, y, columns, n, x_stride, y_stride, scratch, NULL))
+DEFINE_ENTRIES(log_softmax, FS_LOG_SOFTMAX,
+               SHORT_OR(FS_LOG_SOFTMAX, S(rows_log_softmax)(x, y, rows, n, x_stride, y_stride)),
+               COLUMNS(FS_LOG_SOFTMAX))
+DEFINE_ENTRIES(softmin, FS_SOFTMIN,
+               SHORT_OR(FS_SOFTMIN, S(rows_softmax)(x, y, rows, n, x_stride, y_stride, scratch, 1, NULL)),
+               COLUMNS(FS_SOFTMIN))
+DEFINE_ENTRIES(logsumexp, FS_LOGSUMEXP, SHORT_OR(FS_LOGSUMEXP, S(rows_logsumexp)(x, y, rows, n, x_stride, y_stride)),
+               COLUMNS(FS_LOGSUMEXP))
 #undef DEFINE_ENTRIES
+#undef COLUMNS
+#undef SHORT_OR
 
 static void S(fs_merge)(fs_carry *into, const fs_carry *from) {
     const fs_fpenv callers = fpenv_enter();

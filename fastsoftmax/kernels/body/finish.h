@@ -32,6 +32,26 @@ static ALWAYS_INLINE factor_f64 reciprocal_f64(const sum_f64 *sum) {
     return factor;
 }
 
+/* The same for numerator / sum, the numerators a lane each in float64. */
+static ALWAYS_INLINE factor_f32 quotient_f32(const double *numerator, const sum_f32 *sum) {
+    v_f64 low = div_f64(load_f64(numerator), sum->hi[0]);
+    v_f64 high = div_f64(load_f64(numerator + LANES_f64), sum->hi[1]);
+    factor_f32 factor;
+    factor.hi = narrow_f32(low, high);
+    factor.lo = narrow_f32(sub_f64(low, widen_low_f32(factor.hi)), sub_f64(high, widen_high_f32(factor.hi)));
+    return factor;
+}
+
+static ALWAYS_INLINE factor_f64 quotient_f64(const double *numerator, const sum_f64 *sum) {
+    v_f64 total = add_f64(sum->hi[0], sum->lo[0]);
+    v_f64 total_low = sub_f64(sum->lo[0], sub_f64(total, sum->hi[0]));
+    factor_f64 factor;
+    factor.hi = div_f64(load_f64(numerator), total);
+    v_f64 remainder = fma_once_f64(neg_f64(factor.hi), total, load_f64(numerator));
+    factor.lo = div_f64(sub_f64(remainder, mul_f64(factor.hi, total_low)), total);
+    return factor;
+}
+
 static ALWAYS_INLINE v_f32 scale_f32(v_f32 e, factor_f32 factor) {
     return fma_f32(e, factor.hi, mul_f32(e, factor.lo));
 }
@@ -44,17 +64,31 @@ static ALWAYS_INLINE v_f64 scale_f64(v_f64 e, factor_f64 factor) {
 static ALWAYS_INLINE void log_tail_wide_f32(v_f32 top, const rest_f32 *rest, v_f64 tail[2]) {
     reference_f32 ref = make_reference_f32(top);
     v_f32 start = sub_f32(top, ref.shift);
-    v_f64 none = set1_f64(0);
-    tail[0] =
-        log_beyond_top_f64(widen_low_f32(start), widen_low_f32(ref.n_top), rest->others[0], rest->sum.hi[0], none).hi;
-    tail[1] =
-        log_beyond_top_f64(widen_high_f32(start), widen_high_f32(ref.n_top), rest->others[1], rest->sum.hi[1], none)
-            .hi;
+    const v_f64 none = set1_f64(0), from_constant = set1_f64(1 / EXP_CONSTANT_f32);
+    for (int i = 0; i < 2; i++) {
+        const v_f64 sum = mul_f64(rest->sum.hi[i], from_constant);
+        tail[i] =
+            log_beyond_top_f64(i ? widen_high_f32(start) : widen_low_f32(start),
+                               i ? widen_high_f32(ref.n_top) : widen_low_f32(ref.n_top), rest->others[i], sum, none)
+                .hi;
+    }
 }
 
 static ALWAYS_INLINE pair_f64 log_tail_wide_f64(v_f64 top, const rest_f64 *rest) {
     reference_f64 ref = make_reference_f64(top);
     return log_beyond_top_f64(sub_f64(top, ref.shift), ref.n_top, rest->others[0], rest->sum.hi[0], rest->sum.lo[0]);
+}
+
+/* The tails in float64, LANES of them. */
+static ALWAYS_INLINE void put_tails_f32(double *tails, v_f32 top, const rest_f32 *rest) {
+    v_f64 tail[2];
+    log_tail_wide_f32(top, rest, tail);
+    store_f64(tails, tail[0]);
+    store_f64(tails + LANES_f64, tail[1]);
+}
+
+static ALWAYS_INLINE void put_tails_f64(double *tails, v_f64 top, const rest_f64 *rest) {
+    store_f64(tails, log_tail_wide_f64(top, rest).hi);
 }
 
 /* The tail, rounded to the element type. */

@@ -286,10 +286,20 @@ static ALWAYS_INLINE T(rest)
     return rest;
 }
 
+/* What exponentials are multiplied with: 1 / sum, or scale / sum where `count` rows have a scale of their own. */
+static ALWAYS_INLINE T(factor) S(factors)(const double *scale, ptrdiff_t count, const T(sum) *sum) {
+    if (!scale) return T(reciprocal)(sum);
+    double numerators[T(LANES)] = {0};
+    for (ptrdiff_t i = 0; i < count && i < T(LANES); i++) numerators[i] = scale[i];
+    return T(quotient)(numerators, sum);
+}
+
 /* Types: S, computed in T. Max error: 3 ULP, subnormal results included. Range: all; a row that holds NaN or +inf,
- * or only -inf, is NaN. Aliasing: y may be x. */
+ * or only -inf, is NaN. Aliasing: y may be x. With `scale`, each row is multiplied by its own, at no further error.
+ */
 static ALWAYS_INLINE void S(rows_softmax)(const S(elem) *x, S(elem) *y, ptrdiff_t rows, ptrdiff_t n,
-                                          ptrdiff_t x_stride, ptrdiff_t y_stride, T(elem) *scratch, int negate) {
+                                          ptrdiff_t x_stride, ptrdiff_t y_stride, T(elem) *scratch, int negate,
+                                          const double *scale) {
     const ptrdiff_t together = S(rows_together)(n);
     for (ptrdiff_t first = 0; first < rows; first += together) {
         const ptrdiff_t count = rows - first < together ? rows - first : together;
@@ -298,7 +308,7 @@ static ALWAYS_INLINE void S(rows_softmax)(const S(elem) *x, S(elem) *y, ptrdiff_
         S(references) group;
         S(group_tops)(from, count, n, x_stride, negate, &group);
         const T(sum) sum = S(group_exp)(from, to, count, n, x_stride, y_stride, scratch, negate, &group);
-        const T(factor) factor = T(reciprocal)(&sum);
+        const T(factor) factor = S(factors)(scale ? scale + first : NULL, count, &sum);
         T(elem) hi[T(LANES)], lo[T(LANES)];
         T(store)(hi, factor.hi);
         T(store)(lo, factor.lo);

@@ -49,7 +49,7 @@ static ALWAYS_INLINE void S(scatter_rows)(const T(elem) *column, T(elem) *y, ptr
 /* Types: S, computed in T. Max error, range, aliasing: as for rows; n < FS_SHORT_ROW. A few groups pass each stage
  * together: each is a chain of dependent steps, and theirs overlap. */
 static ALWAYS_INLINE void S(short_rows)(const S(elem) *x, S(elem) *y, ptrdiff_t rows, ptrdiff_t n, ptrdiff_t x_stride,
-                                        ptrdiff_t y_stride, T(elem) *scratch, fs_operation op) {
+                                        ptrdiff_t y_stride, T(elem) *scratch, fs_operation op, const double *scale) {
     enum { W = T(LANES), GROUPS = 4 };
     const ptrdiff_t fit = FS_ROWS_SCRATCH / (2 * n * W * (ptrdiff_t)sizeof(T(elem))); /* packed, and wide */
     const ptrdiff_t together = (fit < GROUPS ? fit : GROUPS) * W;
@@ -71,7 +71,8 @@ static ALWAYS_INLINE void S(short_rows)(const S(elem) *x, S(elem) *y, ptrdiff_t 
             for (ptrdiff_t j = 1; j < n; j++) bounds = S(widen_bounds)(bounds, T(load)(packed + j * W));
             const S(column) column = {packed, NULL, W, W, S(is_ordinary)(bounds)};
             tops[i / W] = bounds.top;
-            endings[i / W] = S(column_ending)(&column, n, bounds.top, op);
+            endings[i / W] =
+                S(column_ending)(&column, n, bounds.top, op, scale ? scale + first + i : NULL, count - i);
         }
         if (op == FS_LOGSUMEXP) {
             for (ptrdiff_t i = 0; i < count; i += W)

@@ -61,7 +61,7 @@ static ALWAYS_INLINE void sum_add_f64(sum_f64 *sum, v_f64 v) {
     sum->lo[0] = add_f64(sum->lo[0], both.lo);
 }
 
-/* v and what its rounding left: float64 has all of it that float32 results show, so there `low` does not count. */
+/* v and what its rounding left, where that is known. */
 static ALWAYS_INLINE void sum_add_pair_f32(sum_f32 *sum, v_f32 v, v_f32 low) {
     (void)low;
     sum_add_f32(sum, v);
@@ -163,6 +163,31 @@ static ALWAYS_INLINE double sum_low_f64(const sum_f64 *sum) {
     double lane[LANES_f64];
     store_f64(lane, sum->lo[0]);
     return lane[0];
+}
+
+/* Sums of float64 that the compiler vectorises: TURNS of them by turns, each with what its additions lost. */
+enum { TURNS = 8 };
+typedef struct {
+    double hi[TURNS], lo[TURNS];
+} turns;
+
+static ALWAYS_INLINE void add_exactly(double *hi, double *lo, double x) {
+    const double sum = *hi + x;
+    const double x_part = sum - *hi;
+    *lo += (*hi - (sum - x_part)) + (x - x_part);
+    *hi = sum;
+}
+
+/* An infinite sum lost nothing, and its low part is NaN. */
+static ALWAYS_INLINE double exact_sum(double hi, double lo) { return hi - hi == 0 ? hi + lo : hi; }
+
+static ALWAYS_INLINE double turns_total(const turns *sums) {
+    double hi = 0, lo = 0;
+    for (int k = 0; k < TURNS; k++) {
+        add_exactly(&hi, &lo, sums->hi[k]);
+        lo += sums->lo[k];
+    }
+    return exact_sum(hi, lo);
 }
 
 #endif

@@ -13,6 +13,15 @@
 #define ALWAYS_INLINE inline __attribute__((always_inline))
 #endif
 
+/* One copy, for all who call it. */
+#if defined(_MSC_VER) && !defined(__clang__)
+#define NEVER_INLINE __declspec(noinline)
+#elif defined(__clang__)
+#define NEVER_INLINE __attribute__((noinline))
+#else
+#define NEVER_INLINE __attribute__((noinline, noclone))
+#endif
+
 /* For a value with two uses, which gcc would else load from memory for each. */
 #if defined(__GNUC__) && defined(LOADED)
 #define KEEP_LOADED(x) __asm__("" : LOADED(x))

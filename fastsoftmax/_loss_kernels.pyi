@@ -1,0 +1,43 @@
+from typing import Any
+
+import numpy as np
+
+_Array = np.ndarray[Any, Any]
+
+REDUCTIONS: tuple[str, ...]
+
+def direct_class_loss(
+    input: Any, target: Any, ignore_index: Any, reduction: Any
+) -> _Array | None: ...
+def class_losses(
+    x: _Array,
+    target: _Array,
+    weight: _Array | None,
+    ignore_index: int,
+    label_smoothing: float,
+    losses: _Array | None,
+) -> tuple[float, float]: ...
+def probability_losses(
+    x: _Array,
+    target: _Array,
+    weight: _Array | None,
+    label_smoothing: float,
+    losses: _Array | None,
+) -> float: ...
+def class_gradients(
+    x: _Array,
+    target: _Array,
+    weight: _Array | None,
+    ignore_index: int,
+    label_smoothing: float,
+    scale: _Array | float,
+    out: _Array,
+) -> None: ...
+def probability_gradients(
+    x: _Array,
+    target: _Array,
+    weight: _Array | None,
+    label_smoothing: float,
+    scale: _Array | float,
+    out: _Array,
+) -> None: ...

@@ -1,0 +1,443 @@
+"""The losses and their gradients over contiguous (N, C, K) logits, by the kernels in use.
+
+The same functions as in `_reference_losses`, for float16, bfloat16, float32 and float64. The lines
+along C are cut into tiles at fixed places; each tile is summed on its own, and the sums are added
+in the order of the tiles, so that no bit depends on the number of threads.
+"""
+
+import math
+
+cimport numpy as cnp
+from cython.parallel cimport prange, threadid
+from libc.math cimport NAN, expm1, isfinite, isnan
+from libc.stdint cimport int64_t
+from libc.stdlib cimport free, malloc
+
+from fastsoftmax._core cimport table, type_of
+from fastsoftmax._kernels cimport (
+    FS_ROWS_SCRATCH, FS_SCRATCH, fpenv_enter, fpenv_leave, fs_fpenv, fs_lines, fs_loss_kernels,
+    fs_wanted,
+)
+from fastsoftmax._threads cimport begin_team, end_team
+
+cnp.import_array()
+
+cdef enum:
+    TILE = 16384       # elements: the least that one thread takes at a time
+    MOST_LINES = 1024  # in one call of a kernel
+    BATCH = 4096       # tiles whose sums are kept at once
+    ALIGNMENT = 64     # bytes: a vector, and a cache line
+
+REDUCTIONS = ("mean", "none", "sum")
+
+cdef double SMALL_P = 0.25
+cdef double LEAST_SCALE = 2.0**-80
+
+cdef struct Job:
+    const fs_loss_kernels *kernels
+    # logits (samples, n, inner), and what lies like them
+    const char *x
+    const char *p        # probabilities, or NULL
+    char *out            # the gradient, or NULL
+    # one for each line (samples, inner)
+    const int64_t *target
+    char *losses         # or NULL
+    const double *scale  # or NULL: `one_scale` for all
+    double one_scale
+    Py_ssize_t samples, n, inner, itemsize
+    # lines in one call; calls for a sample (inner > 1), or in all; calls in a tile
+    Py_ssize_t width, strips, calls, together
+    # bytes of a thread's memory
+    Py_ssize_t scratch, room
+    int64_t ignore
+    double keep
+    double weight_sum
+    fs_wanted wanted
+
+# A sum and what rounding it lost.
+cdef struct Sum:
+    double hi
+    double lo
+
+# What one tile adds to the result.
+cdef struct Sums:
+    Sum loss
+    Sum weight
+
+# The memory of one thread: `width` numbers, or pairs, each.
+cdef struct Room:
+    int64_t *classes
+    double *picked
+    double *values
+    double *parts
+    double *sums
+    char *scratch
+
+
+cdef void _add(Sum *sum, double x) noexcept nogil:
+    """Knuth's TwoSum."""
+    cdef double hi = sum.hi + x
+    cdef double x_part = hi - sum.hi
+    sum.lo += (sum.hi - (hi - x_part)) + (x - x_part)
+    sum.hi = hi
+
+
+cdef double _value(Sum sum) noexcept nogil:
+    return sum.hi + sum.lo if isfinite(sum.hi) else sum.hi
+
+
+cdef Job _job(cnp.ndarray x, object weight, double label_smoothing):
+    cdef Job job
+    cdef cnp.ndarray w
+    cdef Py_ssize_t line
+    job.kernels = &table().losses[type_of(x)]
+    job.x = <const char *> cnp.PyArray_DATA(x)
+    job.p = job.losses = job.out = NULL
+    job.target = NULL
+    job.scale = NULL
+    job.one_scale = 1
+    job.ignore = 0
+    job.samples, job.n, job.inner = x.shape[0], x.shape[1], x.shape[2]
+    job.itemsize = cnp.PyArray_ITEMSIZE(x)
+    line = (job.n + 2) * max(job.itemsize, <Py_ssize_t> sizeof(float))
+    if job.inner == 1:
+        job.width = min(<Py_ssize_t> MOST_LINES, 16 * (1 + TILE // (16 * job.n)))
+        job.strips = 1
+        job.calls = (job.samples + job.width - 1) // job.width
+        job.scratch = FS_ROWS_SCRATCH
+    else:
+        job.width = max(16, min(<Py_ssize_t> MOST_LINES, FS_SCRATCH // line // 16 * 16))
+        job.width = min(job.width, (job.inner + 15) // 16 * 16)
+        job.strips = (job.inner + job.width - 1) // job.width
+        job.calls = job.samples * job.strips
+        job.scratch = min(<Py_ssize_t> FS_SCRATCH, line * job.width)
+    job.scratch = (job.scratch + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
+    job.together = 1 + TILE // (job.n * job.width)
+    job.room = job.scratch + job.width * 7 * <Py_ssize_t> sizeof(double)
+    job.keep = 1 - label_smoothing
+    job.wanted.keep = job.keep
+    job.wanted.share = label_smoothing / job.n
+    job.wanted.weight = NULL
+    job.weight_sum = job.n
+    if weight is not None:
+        w = weight
+        job.wanted.weight = <const double *> cnp.PyArray_DATA(w)
+        job.weight_sum = math.fsum(weight) if label_smoothing else 0
+    return job
+
+
+cdef char *_memory(const Job *job, int threads) except NULL nogil:
+    cdef char *memory = <char *> malloc(threads * job.room + ALIGNMENT)
+    if memory == NULL:
+        with gil:
+            raise MemoryError(f"no memory for {threads} threads' {job.room} bytes of scratch space")
+    return memory
+
+
+cdef Room _room(const Job *job, char *memory, int thread) noexcept nogil:
+    cdef Room room
+    memory = <char *> ((<size_t> memory + ALIGNMENT - 1) & ~<size_t> (ALIGNMENT - 1))
+    room.scratch = memory + thread * job.room
+    room.classes = <int64_t *> (room.scratch + job.scratch)
+    room.picked = <double *> (room.classes + job.width)
+    room.values = room.picked + job.width
+    room.parts = room.values + job.width
+    room.sums = room.parts + 2 * job.width
+    return room
+
+
+cdef Py_ssize_t _place(
+    const Job *job, Py_ssize_t call, fs_lines *lines, Py_ssize_t *first
+) noexcept nogil:
+    """The lines of one call: the place of their first element; their first number in `first`."""
+    cdef Py_ssize_t sample = call // job.strips, column = call % job.strips * job.width
+    lines.n = job.n
+    if job.inner == 1:
+        first[0] = call * job.width
+        lines.count = min(job.width, job.samples - first[0])
+        lines.stride = job.n
+        lines.step = 1
+        return first[0] * job.n * job.itemsize
+    first[0] = sample * job.inner + column
+    lines.count = min(job.width, job.inner - column)
+    lines.stride = 1
+    lines.step = job.inner
+    return (sample * job.n * job.inner + column) * job.itemsize
+
+
+cdef void _lose(const Job *job, Py_ssize_t call, Room room, Sums *sums) noexcept nogil:
+    """The losses of one call's lines, written where they are wanted, and added to the sums."""
+    cdef fs_lines lines
+    cdef Py_ssize_t first, i
+    cdef Py_ssize_t place = _place(job, call, &lines, &first)
+    cdef bint spread = job.p != NULL or job.wanted.share != 0
+    cdef double w, loss
+    job.kernels.parts(job.x + place, &lines, room.parts, room.scratch)
+    if spread:
+        job.kernels.weigh(job.x + place, NULL if job.p == NULL else job.p + place, &lines,
+                          &job.wanted, room.parts, room.sums)
+    if job.p == NULL:
+        for i in range(lines.count):
+            room.classes[i] = job.target[first + i] if job.target[first + i] != job.ignore else -1
+        job.kernels.pick(job.x + place, &lines, room.classes, room.picked)
+    for i in range(lines.count):
+        loss = 0
+        if job.p == NULL and room.classes[i] < 0:
+            room.values[i] = 0
+            continue
+        if spread:
+            loss = room.sums[2 * i] + room.sums[2 * i + 1] * room.parts[2 * i + 1]
+        if job.p == NULL:
+            w = 1 if job.wanted.weight == NULL else job.wanted.weight[room.classes[i]]
+            _add(&sums.weight, w)
+            loss += (w * job.keep) * ((room.parts[2 * i] - room.picked[i]) + room.parts[2 * i + 1])
+        room.values[i] = loss
+        _add(&sums.loss, loss)
+    if job.losses != NULL:
+        job.kernels.put(room.values, lines.count, job.losses + first * job.itemsize)
+
+
+cdef void _derive(const Job *job, Py_ssize_t call, Room room) noexcept nogil:
+    """The gradients of one call's lines."""
+    cdef fs_lines lines
+    cdef Py_ssize_t first, i
+    cdef Py_ssize_t place = _place(job, call, &lines, &first)
+    cdef const char *x = job.x + place
+    cdef const char *p = NULL if job.p == NULL else job.p + place
+    cdef char *out = job.out + place
+    cdef bint spread = p != NULL or job.wanted.share != 0
+    cdef double w, total
+    if p != NULL:
+        for i in range(2 * lines.count):
+            room.parts[i] = 0
+        job.kernels.weigh(x, p, &lines, &job.wanted, room.parts, room.sums)
+    for i in range(lines.count):
+        room.values[i] = job.one_scale if job.scale == NULL else job.scale[first + i]
+        if p != NULL:
+            total = room.sums[2 * i + 1]
+        else:
+            room.classes[i] = job.target[first + i] if job.target[first + i] != job.ignore else -1
+            w = 1
+            if job.wanted.weight != NULL and room.classes[i] >= 0:
+                w = job.wanted.weight[room.classes[i]]
+            total = w * job.keep
+            if spread:
+                total += job.weight_sum * job.wanted.share
+        room.sums[i] = room.values[i] * total
+    if not spread:
+        _derive_of_classes(job, x, out, &lines, room)
+        return
+    job.kernels.scaled(x, out, &lines, room.sums, room.scratch)
+    job.kernels.subtract(out, p, &lines, &job.wanted, NULL if p != NULL else room.classes,
+                         room.values)
+
+
+cdef void _derive_of_classes(
+    const Job *job, const char *x, char *out, const fs_lines *lines, Room room
+) noexcept nogil:
+    """scale * (p - [c is the class]), the scales in room.sums.
+
+    At the class that is -scale * (1 - p), from p where p is small, else from the loss as
+    scale * expm1(-loss): no digits cancel.
+    """
+    cdef bint in_place = x == out
+    cdef Py_ssize_t i, confident = 0
+    cdef double p
+    if in_place:
+        _surprises(job, x, lines, room, 0, lines.count)
+    job.kernels.scaled(x, out, lines, room.sums, room.scratch)
+    if not in_place:
+        job.kernels.pick(out, lines, room.classes, room.picked)
+        for i in range(lines.count):
+            p = room.picked[i] / room.sums[i]
+            # what is tiny, or not a number, was perhaps not rounded in proportion
+            if p <= SMALL_P and abs(room.sums[i]) > LEAST_SCALE:
+                room.values[i] = room.sums[i] * (p - 1)
+            else:
+                room.values[i] = NAN  # still to come
+                confident += room.classes[i] >= 0
+    if in_place or lines.step != 1 and confident or 4 * confident > lines.count:
+        if not in_place:
+            _surprises(job, x, lines, room, 0, lines.count)
+        for i in range(lines.count):
+            if in_place or isnan(room.values[i]):
+                room.values[i] = room.sums[i] * expm1(-room.picked[i])
+    elif confident:
+        for i in range(lines.count):
+            if isnan(room.values[i]) and room.classes[i] >= 0:
+                _surprises(job, x, lines, room, i, 1)
+                room.values[i] = room.sums[i] * expm1(-room.picked[i])
+    job.kernels.place(out, lines, room.classes, room.values)
+
+
+cdef void _surprises(
+    const Job *job, const char *x, const fs_lines *lines, Room room, Py_ssize_t first,
+    Py_ssize_t count
+) noexcept nogil:
+    """The losses of some lines with their classes, in room.picked."""
+    cdef fs_lines some = lines[0]
+    cdef Py_ssize_t i
+    some.count = count
+    x += first * lines.stride * job.itemsize
+    job.kernels.parts(x, &some, room.parts, room.scratch)
+    job.kernels.pick(x, &some, room.classes + first, room.picked + first)
+    for i in range(count):
+        room.picked[first + i] = (
+            (room.parts[2 * i] - room.picked[first + i]) + room.parts[2 * i + 1])
+
+
+cdef int _run(const Job *job, Sums *total, int threads) except -1 nogil:
+    """All tiles, a batch of them at a time: the losses and their sums, or the gradients."""
+    cdef Py_ssize_t tiles = (job.calls + job.together - 1) // job.together
+    cdef Py_ssize_t batch = 0, tile, count
+    cdef char *memory = _memory(job, threads)
+    cdef fs_fpenv callers
+    cdef Sums *sums = <Sums *> malloc(min(tiles, <Py_ssize_t> BATCH) * sizeof(Sums))
+    if sums == NULL:
+        free(memory)
+        with gil:
+            raise MemoryError(f"no memory for the sums of {tiles} tiles")
+    while batch < tiles:
+        count = min(<Py_ssize_t> BATCH, tiles - batch)
+        for tile in prange(
+            count, num_threads=threads, use_threads_if=threads > 1, schedule="static"
+        ):
+            _tile(job, batch + tile, _room(job, memory, threadid()), &sums[tile])
+        callers = fpenv_enter()
+        for tile in range(count):
+            _add(&total.loss, sums[tile].loss.hi)
+            _add(&total.weight, sums[tile].weight.hi)
+            total.loss.lo += sums[tile].loss.lo
+            total.weight.lo += sums[tile].weight.lo
+        fpenv_leave(callers)
+        batch += BATCH
+    free(sums)
+    free(memory)
+    return 0
+
+
+cdef void _tile(const Job *job, Py_ssize_t tile, Room room, Sums *sums) noexcept nogil:
+    """The calls of one tile, in the default floating-point environment."""
+    cdef Py_ssize_t call
+    cdef fs_fpenv callers = fpenv_enter()
+    sums[0] = Sums(Sum(0, 0), Sum(0, 0))
+    for call in range(tile * job.together, min(job.calls, (tile + 1) * job.together)):
+        if job.out == NULL:
+            _lose(job, call, room, sums)
+        else:
+            _derive(job, call, room)
+    fpenv_leave(callers)
+
+
+cdef Sums _by_team(const Job *job) except *:
+    cdef Sums total = Sums(Sum(0, 0), Sum(0, 0))
+    cdef int threads = begin_team(job.samples * job.n * job.inner)
+    try:
+        with nogil:
+            _run(job, &total, threads)
+    finally:
+        end_team(threads)
+    return total
+
+
+def direct_class_loss(object input, object target, object ignore_index, object reduction):
+    """cross_entropy of contiguous logits with int64 classes and nothing else, the common case.
+
+    None for whatever else there is, for `_losses` to treat, or to refuse.
+    """
+    cdef cnp.ndarray x, t, y
+    cdef Job job
+    cdef Sums total
+    cdef double value
+    cdef int axis, ndim, type
+    cdef Py_ssize_t i, lines
+    cdef int64_t ignore, classes
+    if not (cnp.PyArray_CheckExact(input) and cnp.PyArray_CheckExact(target)
+            and (<object> ignore_index).__class__ is int and reduction in REDUCTIONS):
+        return None
+    x, t = input, target
+    type = type_of(x)
+    ndim = cnp.PyArray_NDIM(x)
+    if not (type >= 0 and ndim >= 2 and cnp.PyArray_NDIM(t) == ndim - 1 and cnp.PyArray_SIZE(x) > 0
+            and cnp.PyArray_TYPE(t) == cnp.NPY_INT64 and x.shape[0] == t.shape[0]
+            and cnp.PyArray_ISCARRAY_RO(x) and cnp.PyArray_ISCARRAY_RO(t)
+            and -2**63 <= ignore_index < 2**63):
+        return None
+    for axis in range(1, ndim - 1):
+        if x.shape[axis + 1] != t.shape[axis]:
+            return None
+    ignore, classes, lines = ignore_index, x.shape[1], cnp.PyArray_SIZE(t)
+    job.target = <const int64_t *> cnp.PyArray_DATA(t)
+    for i in range(lines):
+        if not (0 <= job.target[i] < classes or job.target[i] == ignore):
+            return None
+    job = _job(x.reshape(x.shape[0], classes, -1), None, 0)
+    job.target = <const int64_t *> cnp.PyArray_DATA(t)
+    job.ignore = ignore
+    if reduction == "none":
+        y = cnp.PyArray_EMPTY(ndim - 1, cnp.PyArray_DIMS(t), cnp.PyArray_TYPE(x), 0)
+        job.losses = <char *> cnp.PyArray_DATA(y)
+        _by_team(&job)
+        return y
+    y = cnp.PyArray_EMPTY(0, NULL, cnp.PyArray_TYPE(x), 0)
+    total = _by_team(&job)
+    value = _value(total.loss)
+    if reduction == "mean":
+        value = value / total.weight.hi if total.weight.hi > 0 else NAN  # a count: exact
+    job.kernels.put(&value, 1, cnp.PyArray_DATA(y))
+    return y
+
+
+def class_losses(
+    cnp.ndarray x, cnp.ndarray target, weight, int64_t ignore_index, double label_smoothing, losses
+):
+    """See `_reference_losses.class_losses`."""
+    cdef Job job = _job(x, weight, label_smoothing)
+    cdef Sums total
+    job.target = <const int64_t *> cnp.PyArray_DATA(target)
+    job.ignore = ignore_index
+    if losses is not None:
+        job.losses = <char *> cnp.PyArray_DATA(<cnp.ndarray> losses)
+    total = _by_team(&job)
+    return _value(total.loss), _value(total.weight)
+
+
+def probability_losses(
+    cnp.ndarray x, cnp.ndarray target, weight, double label_smoothing, losses
+):
+    """See `_reference_losses.probability_losses`."""
+    cdef Job job = _job(x, weight, label_smoothing)
+    job.p = <const char *> cnp.PyArray_DATA(target)
+    if losses is not None:
+        job.losses = <char *> cnp.PyArray_DATA(<cnp.ndarray> losses)
+    return _value(_by_team(&job).loss)
+
+
+def class_gradients(
+    cnp.ndarray x, cnp.ndarray target, weight, int64_t ignore_index, double label_smoothing,
+    scale, cnp.ndarray out,
+):
+    """See `_reference_losses.class_gradients`."""
+    cdef Job job = _job(x, weight, label_smoothing)
+    job.target = <const int64_t *> cnp.PyArray_DATA(target)
+    job.ignore = ignore_index
+    _differentiate(&job, scale, out)
+
+
+def probability_gradients(
+    cnp.ndarray x, cnp.ndarray target, weight, double label_smoothing, scale, cnp.ndarray out
+):
+    """See `_reference_losses.probability_gradients`."""
+    cdef Job job = _job(x, weight, label_smoothing)
+    job.p = <const char *> cnp.PyArray_DATA(target)
+    _differentiate(&job, scale, out)
+
+
+cdef int _differentiate(Job *job, object scale, cnp.ndarray out) except -1:
+    if isinstance(scale, float):
+        job.one_scale = scale
+    else:
+        job.scale = <const double *> cnp.PyArray_DATA(<cnp.ndarray> scale)
+    job.out = <char *> cnp.PyArray_DATA(out)
+    _by_team(job)
+    return 0

@@ -1,0 +1,220 @@
+/* What losses and their gradients are made of, over lines of logits (kernels.h): rows, or columns beside each other.
+ *
+ * A loss needs of each line its maximum and the tail log(sum(exp(x - max))), apart: its terms (max - x) + tail have
+ * two parts of one sign, so that the loss of a confident line keeps its digits.
+ *
+ * Included once for each element type S, computed in T; see body.h. */
+
+static ALWAYS_INLINE void S(put_parts)(double *parts, T(v) top, const double *tails, ptrdiff_t count) {
+    T(elem) tops[T(LANES)];
+    T(store)(tops, top);
+    for (ptrdiff_t i = 0; i < count && i < T(LANES); i++) {
+        parts[2 * i] = tops[i];
+        parts[2 * i + 1] = tails[i];
+    }
+}
+
+/* Types: S, computed in T. Max error of a tail: 2 ULP of T. Range: all; NaN for a line that holds NaN or +inf, or
+ * only -inf. */
+static ALWAYS_INLINE void S(rows_parts)(const S(elem) *x, ptrdiff_t rows, ptrdiff_t n, ptrdiff_t stride,
+                                        double *parts) {
+    const ptrdiff_t together = S(rows_together)(n);
+    for (ptrdiff_t first = 0; first < rows; first += together) {
+        const ptrdiff_t count = rows - first < together ? rows - first : together;
+        const S(elem) *from = x + first * stride;
+        S(references) group;
+        double tails[T(LANES)];
+        const T(v) top = S(group_tops)(from, count, n, stride, 0, &group);
+        const T(rest) rest = S(group_rest)(from, count, n, stride, &group);
+        T(put_tails)(tails, top, &rest);
+        S(put_parts)(parts + 2 * first, top, tails, count);
+    }
+}
+
+static ALWAYS_INLINE void S(column_parts)(const S(column) *column, ptrdiff_t n, T(v) top, double *parts,
+                                          ptrdiff_t count) {
+    const T(rest) rest =
+        column->ordinary ? S(column_rest)(column, n, top, 1, 0) : S(column_rest)(column, n, top, 0, 0);
+    double tails[T(LANES)];
+    T(put_tails)(tails, top, &rest);
+    S(put_parts)(parts, top, tails, count);
+}
+
+static ALWAYS_INLINE void S(short_rows_parts)(const S(elem) *x, ptrdiff_t rows, ptrdiff_t n, ptrdiff_t stride,
+                                              double *parts, T(elem) *scratch) {
+    enum { W = T(LANES) };
+    T(elem) *memory = scratch + FS_SHORT_ROW * W;
+    for (ptrdiff_t first = 0; first < rows; first += W) {
+        const ptrdiff_t count = rows - first < W ? rows - first : W;
+        ptrdiff_t wide_stride = stride;
+        const T(elem) *wide = S(wide_rows)(x + first * stride, count, n, &wide_stride, memory);
+        S(gather_rows)(wide, count, n, wide_stride, scratch, 0);
+        S(bounds) bounds = {T(load)(scratch), T(load)(scratch)};
+        for (ptrdiff_t j = 1; j < n; j++) bounds = S(widen_bounds)(bounds, T(load)(scratch + j * W));
+        const S(column) column = {scratch, NULL, W, W, S(is_ordinary)(bounds)};
+        S(column_parts)(&column, n, bounds.top, parts + 2 * first, count);
+    }
+}
+
+static ALWAYS_INLINE void S(columns_parts)(const S(elem) *x, ptrdiff_t columns, ptrdiff_t n, ptrdiff_t stride,
+                                           double *parts, T(elem) *scratch) {
+    enum { W = T(LANES) };
+    const ptrdiff_t fit = S(strip_width)(n);
+    if (fit == 0) {
+        for (ptrdiff_t first = 0; first < columns; first += W) {
+            const S(column) column = {NULL, x + first, stride, columns - first, 0};
+            T(v) top = S(column_at)(&column, 0, 0);
+            for (ptrdiff_t j = 1; j < n; j++) top = T(max)(S(column_at)(&column, j, 0), top);
+            S(column_parts)(&column, n, top, parts + 2 * first, column.count);
+        }
+        return;
+    }
+    for (ptrdiff_t first = 0; first < columns; first += fit) {
+        const ptrdiff_t count = columns - first < fit ? columns - first : fit, step = (count + W - 1) / W * W;
+        T(elem) *tops = scratch, *packed = scratch + step;
+        const int ordinary = S(pack)(x + first, count, n, stride, packed, tops, step, 0);
+        for (ptrdiff_t i = 0; i < step; i += W) {
+            const S(column) column = {packed + i, NULL, step, W, ordinary};
+            S(column_parts)(&column, n, T(load)(tops + i), parts + 2 * (first + i), count - i);
+        }
+    }
+}
+
+static void S(fs_parts)(const void *x, const fs_lines *lines, double *parts, void *scratch) {
+    const fs_fpenv callers = fpenv_enter();
+    if (lines->step != 1)
+        S(columns_parts)(x, lines->count, lines->n, lines->step, parts, scratch);
+    else if (lines->n < FS_SHORT_ROW)
+        S(short_rows_parts)(x, lines->count, lines->n, lines->stride, parts, scratch);
+    else
+        S(rows_parts)(x, lines->count, lines->n, lines->stride, parts);
+    fpenv_leave(callers);
+}
+
+static void S(fs_scaled)(const void *x, void *y, const fs_lines *lines, const double *scale, void *scratch) {
+    const fs_fpenv callers = fpenv_enter();
+    if (lines->step == 1)
+        S(softmax_rows)(x, y, lines->count, lines->n, lines->stride, lines->stride, scratch, scale);
+    else
+        S(softmax_columns)(x, y, lines->count, lines->n, lines->step, lines->step, scratch, scale);
+    fpenv_leave(callers);
+}
+
+/* One element of each line, where the class is not negative. */
+static void S(fs_pick)(const void *from, const fs_lines *lines, const int64_t *classes, double *picked) {
+    const S(elem) *x = from;
+    for (ptrdiff_t i = 0; i < lines->count; i++)
+        picked[i] = classes[i] < 0 ? 0 : (double)S(widen_one)(x[i * lines->stride + classes[i] * lines->step]);
+}
+
+static void S(fs_put)(const double *values, ptrdiff_t n, void *to) {
+    const fs_fpenv callers = fpenv_enter();
+    S(elem) *y = to;
+    for (ptrdiff_t i = 0; i < n; i++) S(store_one)(y + i, (T(elem))values[i]);
+    fpenv_leave(callers);
+}
+
+/* What a class is wanted with: weight * (keep * p + share), where p is NULL for no probabilities, 0. */
+static ALWAYS_INLINE double S(wanted)(const fs_wanted *wanted, const S(elem) *p, ptrdiff_t at, ptrdiff_t class) {
+    const double q = p ? wanted->keep * (double)S(widen_one)(p[at]) + wanted->share : wanted->share;
+    return wanted->weight ? wanted->weight[class] * q : q;
+}
+
+/* The sums of q * (top - x) and of q over each line. Max error: 2 ULP of float64, of the sum of the absolute terms.
+ */
+static ALWAYS_INLINE void S(weigh_rows)(const S(elem) *x, const S(elem) *p, const fs_lines *lines,
+                                        const fs_wanted *wanted, const double *parts, double *sums) {
+    for (ptrdiff_t i = 0; i < lines->count; i++) {
+        const double top = parts[2 * i];
+        const ptrdiff_t row = i * lines->stride;
+        turns gaps = {{0}, {0}}, weights = {{0}, {0}};
+        ptrdiff_t c = 0;
+        for (; c + TURNS <= lines->n; c += TURNS) {
+            for (int k = 0; k < TURNS; k++) {
+                const double q = S(wanted)(wanted, p, row + c + k, c + k);
+                add_exactly(&gaps.hi[k], &gaps.lo[k], q * (top - (double)S(widen_one)(x[row + c + k])));
+                add_exactly(&weights.hi[k], &weights.lo[k], q);
+            }
+        }
+        for (int k = 0; c < lines->n; c++, k++) {
+            const double q = S(wanted)(wanted, p, row + c, c);
+            add_exactly(&gaps.hi[k], &gaps.lo[k], q * (top - (double)S(widen_one)(x[row + c])));
+            add_exactly(&weights.hi[k], &weights.lo[k], q);
+        }
+        sums[2 * i] = turns_total(&gaps);
+        sums[2 * i + 1] = turns_total(&weights);
+    }
+}
+
+static ALWAYS_INLINE void S(weigh_columns)(const S(elem) *x, const S(elem) *p, const fs_lines *lines,
+                                           const fs_wanted *wanted, const double *parts, double *sums) {
+    for (ptrdiff_t first = 0; first < lines->count; first += TURNS) {
+        const ptrdiff_t count = lines->count - first < TURNS ? lines->count - first : TURNS;
+        turns gaps = {{0}, {0}}, weights = {{0}, {0}};
+        for (ptrdiff_t c = 0; c < lines->n; c++) {
+            const ptrdiff_t at = c * lines->step + first;
+            for (ptrdiff_t k = 0; k < count; k++) {
+                const double q = S(wanted)(wanted, p, at + k, c);
+                const double gap = parts[2 * (first + k)] - (double)S(widen_one)(x[at + k]);
+                add_exactly(&gaps.hi[k], &gaps.lo[k], q * gap);
+                add_exactly(&weights.hi[k], &weights.lo[k], q);
+            }
+        }
+        for (ptrdiff_t k = 0; k < count; k++) {
+            sums[2 * (first + k)] = exact_sum(gaps.hi[k], gaps.lo[k]);
+            sums[2 * (first + k) + 1] = exact_sum(weights.hi[k], weights.lo[k]);
+        }
+    }
+}
+
+static void S(fs_weigh)(const void *x, const void *p, const fs_lines *lines, const fs_wanted *wanted,
+                        const double *parts, double *sums) {
+    const fs_fpenv callers = fpenv_enter();
+    if (lines->step == 1)
+        S(weigh_rows)(x, p, lines, wanted, parts, sums);
+    else
+        S(weigh_columns)(x, p, lines, wanted, parts, sums);
+    fpenv_leave(callers);
+}
+
+/* y -= scale * q, for each line its scale. Max error: half an ULP, and one of q. */
+static ALWAYS_INLINE void S(subtract_at)(S(elem) *y, double value) {
+    S(store_one)(y, (T(elem))((double)S(widen_one)(*y) - value));
+}
+
+static void S(fs_subtract)(void *from, const void *p, const fs_lines *lines, const fs_wanted *wanted,
+                           const int64_t *classes, const double *scale) {
+    const fs_fpenv callers = fpenv_enter();
+    S(elem) *y = from;
+    if (lines->step == 1) {
+        for (ptrdiff_t i = 0; i < lines->count; i++)
+            for (ptrdiff_t c = 0, at = i * lines->stride; c < lines->n; c++, at++)
+                S(subtract_at)(y + at, scale[i] * S(wanted)(wanted, p, at, c));
+    } else {
+        for (ptrdiff_t c = 0; c < lines->n; c++)
+            for (ptrdiff_t i = 0, at = c * lines->step; i < lines->count; i++, at++)
+                S(subtract_at)(y + at, scale[i] * S(wanted)(wanted, p, at, c));
+    }
+    for (ptrdiff_t i = 0; classes && i < lines->count; i++) {
+        S(elem) *line = y + i * lines->stride;
+        if (classes[i] < 0)
+            for (ptrdiff_t c = 0; c < lines->n; c++) S(store_one)(line + c * lines->step, 0);
+        else
+            S(subtract_at)(line + classes[i] * lines->step,
+                           scale[i] * wanted->keep * (wanted->weight ? wanted->weight[classes[i]] : 1));
+    }
+    fpenv_leave(callers);
+}
+
+/* One element of each line becomes the line's value; a line whose class is negative becomes 0. */
+static void S(fs_place)(void *to, const fs_lines *lines, const int64_t *classes, const double *values) {
+    const fs_fpenv callers = fpenv_enter();
+    for (ptrdiff_t i = 0; i < lines->count; i++) {
+        S(elem) *line = (S(elem) *)to + i * lines->stride;
+        if (classes[i] < 0)
+            for (ptrdiff_t c = 0; c < lines->n; c++) S(store_one)(line + c * lines->step, 0);
+        else
+            S(store_one)(line + classes[i] * lines->step, (T(elem))values[i]);
+    }
+    fpenv_leave(callers);
+}

@@ -1,0 +1,333 @@
+"""The losses on arrays of any layout, in bounded memory, by any number of threads, into `out`."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+
+import fastsoftmax
+import fastsoftmax.functional as F
+import inputs
+from checks import each_isa, same_bits
+from losses import NAMES, assert_within, call, problem
+from subprocesses import run_python
+
+
+def _unaligned(x):
+    room = np.empty(x.nbytes + 1, np.uint8)
+    view = room[1:].view(x.dtype).reshape(x.shape)
+    view[...] = x
+    return view
+
+
+def _read_only(x):
+    x = x.copy()
+    x.setflags(write=False)
+    return x
+
+
+def _lying(*order):
+    """Axes in this order in memory, outermost first; those that are not there are left out."""
+
+    def lay(x):
+        axes = [axis for axis in order if axis < x.ndim]
+        axes += [axis for axis in range(x.ndim) if axis not in axes]
+        return np.ascontiguousarray(x.transpose(axes)).transpose(np.argsort(axes))
+
+    return lay
+
+
+LAYOUTS = {
+    "contiguous": np.array,
+    "classes outermost": _lying(1, 0, 2, 3),
+    "classes last": _lying(0, 2, 3, 1),
+    "batch last": _lying(1, 2, 3, 0),
+    "batch in the middle": _lying(2, 0, 1, 3),
+    "rows apart": lambda x: np.repeat(x, 2, axis=0)[::2],
+    "classes apart": lambda x: np.repeat(x, 2, axis=1)[:, ::2],
+    "last apart": lambda x: np.repeat(x, 3, axis=-1)[..., ::3],
+    "backwards": lambda x: np.array(x[::-1, ::-1])[::-1, ::-1],
+    "unaligned": _unaligned,
+    "read-only": _read_only,
+    "byte-swapped": lambda x: x.astype(x.dtype.newbyteorder()),
+    "subclass": lambda x: np.array(x).view(np.memmap),
+}
+SHAPES = ((9, 10), (70, 33), (5, 6, 7), (3, 4, 5, 2))
+
+
+def _laid(layout, dtype):
+    if layout == "byte-swapped" and dtype == "bfloat16":
+        pytest.skip("ml_dtypes' bfloat16 has one byte order")
+    return LAYOUTS[layout]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", inputs.DTYPES)
+@pytest.mark.parametrize("name", NAMES)
+def test_every_layout(name, dtype, layout):
+    lay = _laid(layout, dtype)
+    for shape in SHAPES:
+        x, t = problem(dtype, shape)
+        given = lay(x)
+        assert np.array_equal(given, x)
+        t[t == 1] = -100
+        t_laid = lay(t[:, np.newaxis].astype(np.int32))[:, 0]
+        for reduction in ("none", "mean"):
+            found = {"input": given, "target": t_laid, "reduction": reduction}
+            if name == "cross_entropy_backward" and reduction == "none":
+                g = np.random.default_rng(1).normal(size=t.shape)
+                found["grad_output"] = lay(g[:, np.newaxis])[:, 0]
+            for _ in each_isa():
+                result = call(name, **found)
+                assert (type(result), result.dtype) == (np.ndarray, x.dtype)
+                assert_within(name, result, **found)
+        assert np.array_equal(given, x)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", inputs.DTYPES)
+@pytest.mark.parametrize("name", ["cross_entropy", "cross_entropy_backward"])
+def test_every_layout_of_probabilities(name, dtype, layout):
+    lay = _laid(layout, dtype)
+    for shape in SHAPES:
+        x, _ = problem(dtype, shape)
+        p = inputs.fit(np.random.default_rng(1).random(shape) / shape[1], dtype)
+        for logits, target in ((x, lay(p)), (lay(x), p), (lay(x), lay(p))):
+            found = {"input": logits, "target": target, "label_smoothing": 0.1}
+            found["weight"] = np.linspace(0, 1, shape[1])
+            assert_within(name, call(name, **found), **found)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_broadcast_logits(name):
+    row = inputs.normal("float32", (1, 7, 1), 1)
+    for shape in ((6, 7, 1), (1, 7, 6), (6, 7, 6)):
+        t = np.random.default_rng(1).integers(0, 7, size=(shape[0], shape[2]))
+        found = {"input": np.broadcast_to(row, shape), "target": t}
+        assert_within(name, call(name, **found), **found)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("shape", [(40_000, 3), (2, 3, 40_000), (3, 20_001), (2, 7, 90, 60)])
+def test_arrays_that_are_worked_on_in_pieces(name, shape):
+    x, t = problem("float64", shape)
+    for given in (x, np.repeat(x, 2, axis=-1)[..., ::2], _lying(2, 1, 0)(x), x.astype(">f8")):
+        for target in (t, t.astype(np.int32)):
+            found = {"input": given, "target": target, "reduction": "mean"}
+            assert_within(name, call(name, **found), **found)
+            found["reduction"] = "none"
+            if name == "cross_entropy_backward":
+                found["grad_output"] = np.linspace(0, 1, t.size, dtype=np.float32).reshape(t.shape)
+            assert_within(name, call(name, **found), **found)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_further_dimensions_are_rows(name):
+    x, t = problem("float32", (4, 5, 3, 2))
+    each = {"reduction": "none"}
+    if name == "cross_entropy_backward":
+        each["grad_output"] = np.ones(t.shape)
+    result = call(name, x, t, **each)
+    if name == "cross_entropy_backward":
+        each["grad_output"] = np.ones(t.size)
+    rows = np.moveaxis(x, 1, -1).reshape(-1, 5)
+    by_rows = call(name, np.ascontiguousarray(rows), t.reshape(-1), **each)
+    if name == "cross_entropy_backward":
+        result = np.moveaxis(result, 1, -1)
+    assert np.allclose(result.reshape(by_rows.shape), by_rows, rtol=2e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("dtype", inputs.DTYPES)
+def test_the_same_bits_from_any_number_of_threads(dtype, name):
+    for shape in ((3000, 100), (2, 200_000), (30, 50, 400)):
+        x, t = problem(dtype, shape)
+        results = []
+        for threads in (1, 2, 3, 8):
+            with fastsoftmax.num_threads(threads):
+                results.append([call(name, x, t), call(name, x, t, np.linspace(0, 1, shape[1]))])
+                if name != "cross_entropy_backward":
+                    results[-1].append(call(name, x, t, reduction="none"))
+        for others in results[1:]:
+            assert all(map(same_bits, others, results[0]))
+
+
+@pytest.mark.parametrize("dtype", inputs.DTYPES)
+def test_a_row_does_not_know_its_neighbours(dtype):
+    for shape in ((300, 10), (50, 1000)):
+        x, t = problem(dtype, shape)
+        whole = F.cross_entropy(x, t, reduction="none")
+        gradient = F.cross_entropy_backward(np.ones(len(x)), x, t, reduction="none")
+        for i in (0, 1, 17, len(x) - 1):
+            row, index = x[i : i + 1].copy(), t[i : i + 1]
+            assert same_bits(F.cross_entropy(row, index, reduction="none"), whole[i : i + 1])
+            found = F.cross_entropy_backward(1.0, row, index, reduction="sum")
+            assert same_bits(found, gradient[i : i + 1])
+
+
+# `out`.
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", inputs.DTYPES)
+def test_out_of_every_layout_and_in_place(dtype, layout):
+    lay = _laid(layout, dtype)
+    if layout in ("read-only", "byte-swapped"):
+        pytest.skip("refused as out")
+    for shape in SHAPES:
+        x, t = problem(dtype, shape)
+        found = {"input": x, "target": t}
+        out = lay(np.zeros_like(x))
+        assert F.cross_entropy_backward(1.0, x, t, out=out) is out
+        assert_within("cross_entropy_backward", np.asarray(out), **found)
+        place = lay(x.copy())
+        assert F.cross_entropy_backward(1.0, place, t, out=place) is place
+        assert_within("cross_entropy_backward", np.asarray(place), **found)
+
+
+def test_out_that_overlaps_an_argument():
+    x, t = problem("float32", (40, 30))
+    wanted = F.cross_entropy_backward(1.0, x, t)
+    room = np.zeros(41 * 30 + 7, np.float32)
+    for start in (1, 7, 30):
+        logits = room[start : start + 1200].reshape(40, 30)
+        logits[...] = x
+        out = room[:1200].reshape(40, 30)
+        assert same_bits(F.cross_entropy_backward(1.0, logits, t, out=out), wanted)
+    p = inputs.fit(np.random.default_rng(1).random((40, 30)), "float32")
+    wanted = F.cross_entropy_backward(1.0, x, p)
+    assert same_bits(F.cross_entropy_backward(1.0, x, p, out=p), wanted)
+    out = x.copy()
+    g, weight = out[:, 3], out[5]
+    wanted = F.cross_entropy_backward(g.copy(), x, t, weight.copy(), reduction="none")
+    result = F.cross_entropy_backward(g, x, t, weight, reduction="none", out=out)
+    assert same_bits(result, wanted)
+    square = x[:30].copy()
+    wanted = F.cross_entropy_backward(1.0, square.T, t[:30])
+    assert same_bits(F.cross_entropy_backward(1.0, square.T, t[:30], out=square), wanted)
+
+
+REFUSED = {
+    "the target out of range": (IndexError, {"target": [0, 1, 9]}),
+    "a batch of another size": (ValueError, {"target": [0, 1]}),
+    "grad_output of another shape": (RuntimeError, {"grad_output": np.ones(3)}),
+    "complex grad_output": (TypeError, {"grad_output": 1j}),
+    "a wrong weight": (RuntimeError, {"weight": [1, 2]}),
+    "a wrong reduction": (ValueError, {"reduction": "no"}),
+    "a wrong smoothing": (RuntimeError, {"label_smoothing": 2}),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_errors_leave_out_untouched(case):
+    error, wrong = REFUSED[case]
+    out = np.full((3, 4), 7, np.float32)
+    found = {"grad_output": 1.0, "input": np.zeros((3, 4), np.float32), "target": [0, 1, 2]}
+    with pytest.raises(error):
+        F.cross_entropy_backward(**(found | wrong), out=out)
+    assert (out == 7).all()
+
+
+@pytest.mark.parametrize(
+    ("out", "error"),
+    [
+        (np.full((4, 3), 7, np.float32), ValueError),
+        (np.full((3, 4), 7, np.float64), TypeError),
+        (np.full(4, 7, np.float32), ValueError),
+        ([[0.0] * 4] * 3, TypeError),
+        (np.broadcast_to(np.full(4, 7, np.float32), (3, 4)), ValueError),
+        (_read_only(np.full((3, 4), 7, np.float32)), ValueError),
+    ],
+)
+def test_out_that_is_refused(out, error):
+    with pytest.raises(error, match="out"):
+        F.cross_entropy_backward(1.0, np.zeros((3, 4), np.float32), [0, 1, 2], out=out)
+    assert isinstance(out, list) or (out == 7).all()
+
+
+def test_one_row_and_integers_into_out():
+    out = np.zeros(3, np.float32)
+    x = np.array([1, 2, 3], np.float32)
+    assert F.cross_entropy_backward(1.0, x, 2, out=out) is out
+    assert same_bits(out, F.cross_entropy_backward(1.0, x, 2))
+    out = np.zeros((2, 3))
+    whole = np.arange(6).reshape(2, 3)
+    assert F.cross_entropy_backward(1.0, whole, [0, 1], out=out) is out
+    assert same_bits(out, F.cross_entropy_backward(1.0, whole.astype(float), [0, 1]))
+
+
+# Memory.
+
+LIMIT = 1024  # KiB
+
+SCRIPT = """
+import json
+import numpy as np
+import fastsoftmax.functional as F
+
+# Logits of n * 4096 elements of 4 bytes.
+LAYOUTS = {
+    "contiguous": lambda n: np.ones((n * 4, 1024), "f4"),
+    "short rows": lambda n: np.ones((n * 400, 10), "f4"),
+    "further dims": lambda n: np.ones((n, 16, 16, 16), "f4"),
+    "one sample": lambda n: np.ones((1, 16, n * 256), "f4"),
+    "classes outermost": lambda n: np.ones((1024, n * 4), "f4").T,
+    "classes last": lambda n: np.ones((n, 16, 16, 16), "f4").transpose(0, 3, 1, 2),
+    "every second": lambda n: np.ones((n * 4, 2048), "f4")[:, ::2],
+    "one sample apart": lambda n: np.ones((1, 16, n * 512), "f4")[:, :, ::2],
+    "backwards": lambda n: np.ones((n * 4, 1024), "f4")[::-1, ::-1],
+    "byte-swapped": lambda n: np.ones((n * 4, 1024), ">f4"),
+    "unaligned": lambda n: np.ones(n * 16384 + 1, "u1")[1:].view("f4").reshape(n * 4, 1024),
+    "broadcast": lambda n: np.broadcast_to(np.ones((1, 1024), "f4"), (n * 4, 1024)),
+    "float16": lambda n: np.ones((n * 8, 1024), "f2"),
+    "int32": lambda n: np.ones((n * 4, 1024), "i4"),
+    "float64 apart": lambda n: np.ones((n * 2, 1024 * 2), "f8")[:, ::2],
+}
+
+def status(key):
+    with open("/proc/self/status") as lines:
+        return next(int(line.split()[1]) for line in lines if line.startswith(key))
+
+def beyond(layout, name, n):
+    x = LAYOUTS[layout](n)
+    rows = x.shape[:1] + x.shape[2:]
+    more, target = {}, np.ones(rows, "i8")
+    if name == "int32 targets, some ignored":
+        target, more = np.where(np.arange(target.size).reshape(rows) % 3, 1, -100).astype("i4"), {}
+    elif name == "probabilities":
+        target = np.broadcast_to(np.ones((1,) * x.ndim, "f4"), x.shape)
+    elif name == "backward":
+        kind = "f8" if x.dtype.kind == "i" else x.dtype.newbyteorder("=")
+        more = {"out": np.full(x.shape, 7, kind)}
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")
+    before = status("VmRSS")
+    if name == "backward":
+        F.cross_entropy_backward(1.0, x, target, np.ones(x.shape[1]), **more)
+    elif name == "nll_loss":
+        F.nll_loss(x, target)
+    else:
+        F.cross_entropy(x, target)
+    return status("VmHWM") - before
+
+NAMES = ("cross_entropy", "int32 targets, some ignored", "probabilities", "backward", "nll_loss")
+for name in NAMES:
+    for layout in LAYOUTS:
+        beyond(layout, name, 16)
+        print(json.dumps([layout, name, beyond(layout, name, 256)]))
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the peak is read from /proc")
+def test_peak_memory():
+    # glibc hands every larger block back at once: no call lives off what an earlier one left.
+    environment = {
+        "OMP_NUM_THREADS": "2",
+        "MALLOC_MMAP_THRESHOLD_": "32768",
+        "MALLOC_TRIM_THRESHOLD_": "0",
+    }
+    lines = run_python(SCRIPT, environment=environment).stdout.splitlines()
+    used = {(layout, name): kib for layout, name, kib in map(json.loads, lines)}
+    assert len(used) == 5 * 15
+    assert {key: kib for key, kib in used.items() if kib >= LIMIT} == {}
