@@ -47,7 +47,7 @@ accuracy: ## the worst error by case
 	$(PYTHON) tests/accuracy.py
 
 accuracy-quick: ## the same on fewer and shorter rows
-	$(PYTHON) tests/accuracy.py --quick --dtype float32 float64
+	$(PYTHON) tests/accuracy.py --quick
 
 # $(call kernel-program,folder,environment of setup.py,compiler and flags,program): a C program with the very libraries
 # that setup.py builds, their assertions on.

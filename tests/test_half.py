@@ -8,7 +8,9 @@ import pytest
 
 import inputs
 import oracle
-from checks import OPS, assert_exact, call, each_isa
+import ulp
+from bounds import bound
+from checks import OPS, assert_exact, call, each_isa, same_bits
 
 HALVES = ("float16", "bfloat16")
 
@@ -85,6 +87,23 @@ def test_rows_of_equal_values(dtype, n):
             assert_exact(op, x, against=against)
     for _ in each_isa():
         assert np.isfinite(call("log_softmax", x).astype(np.float32)).all()
+
+
+@pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("dtype", HALVES)
+@pytest.mark.parametrize("op", OPS)
+def test_four_million_equal_values(op, dtype):
+    """One result stands for all: they have its bits."""
+    n = 4_000_000
+    x = inputs.fit(np.full((1, n), 0.3), dtype)
+    result = call(op, x).reshape(-1)
+    assert result.size == (1 if op == "logsumexp" else n)
+    assert same_bits(result, np.broadcast_to(result[:1], result.shape))
+    value = x[0, :1].astype(np.float64)
+    exact = {"log_softmax": -np.log(n), "logsumexp": value + np.log(n)}.get(op, 1 / n)
+    wanted = oracle.Exact(np.broadcast_to(exact, (1,)), 0.0, 0)
+    largest = value if op == "logsumexp" else None
+    assert ulp.error(result[:1], wanted, largest).max() <= bound(op, dtype)
 
 
 @pytest.mark.usefixtures("isa")
