@@ -141,25 +141,39 @@ static ALWAYS_INLINE const S(elem) *S(ahead)(const S(elem) *p, ptrdiff_t j, ptrd
     return j + AHEAD < n ? p + (j + AHEAD) * stride : p + (j + AHEAD - n) * stride + columns;
 }
 
-/* Packs columns side by side, `step` of them to a line, and puts their maxima in tops; whether all is ordinary. */
+/* Packs one vector of columns; returns their maxima. */
+static ALWAYS_INLINE T(v) S(pack_vector)(const S(elem) *x, ptrdiff_t count, ptrdiff_t n, ptrdiff_t x_stride,
+                                         T(elem) *packed, ptrdiff_t step, int negate, T(v) *low) {
+    T(v) top = S(load_some)(x, count, negate);
+    for (ptrdiff_t j = 0; j < n; j++) {
+        const T(v) value = S(load_some)(x + j * x_stride, count, negate);
+        T(store)(packed + j * step, value);
+        top = T(max)(value, top);
+        *low = T(bits_max)(value, *low);
+    }
+    return top;
+}
+
+/* Packs columns side by side, `step` of them to a line, and puts their maxima in tops; whether all is ordinary. A few
+ * vectors go one after the other, their maxima in registers; more go line by line, as memory is. */
 static ALWAYS_INLINE int S(pack)(const S(elem) *x, ptrdiff_t columns, ptrdiff_t n, ptrdiff_t x_stride,
                                  T(elem) *packed, T(elem) *tops, ptrdiff_t step, int negate) {
-    enum { W = T(LANES) };
+    enum { W = T(LANES), FEW = 2 };
     T(v) low = T(set1)(0);
-    for (ptrdiff_t i = 0; i < step; i += W) {
-        T(v) value = S(load_some)(x + i, columns - i, negate);
-        T(store)(packed + i, value);
-        T(store)(tops + i, value);
-        low = T(bits_max)(value, low);
-    }
-    for (ptrdiff_t j = 1; j < n; j++) {
-        const S(elem) *ahead = S(ahead)(x, j, n, x_stride, step);
-        for (ptrdiff_t i = 0; i < step; i += W) {
-            prefetch(ahead + i);
-            T(v) value = S(load_some)(x + j * x_stride + i, columns - i, negate);
-            T(store)(packed + j * step + i, value);
-            T(store)(tops + i, T(max)(value, T(load)(tops + i)));
-            low = T(bits_max)(value, low);
+    if (step <= FEW * W) {
+        for (ptrdiff_t i = 0; i < step; i += W)
+            T(store)(tops + i, S(pack_vector)(x + i, columns - i, n, x_stride, packed + i, step, negate, &low));
+    } else {
+        for (ptrdiff_t i = 0; i < step; i += W) T(store)(tops + i, S(load_some)(x + i, columns - i, negate));
+        for (ptrdiff_t j = 0; j < n; j++) {
+            const S(elem) *ahead = S(ahead)(x, j, n, x_stride, step);
+            for (ptrdiff_t i = 0; i < step; i += W) {
+                prefetch(ahead + i);
+                T(v) value = S(load_some)(x + j * x_stride + i, columns - i, negate);
+                T(store)(packed + j * step + i, value);
+                T(store)(tops + i, T(max)(value, T(load)(tops + i)));
+                low = T(bits_max)(value, low);
+            }
         }
     }
     S(bounds) bounds = {T(set1)(0), low};

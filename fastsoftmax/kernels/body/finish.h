@@ -67,16 +67,17 @@ static ALWAYS_INLINE void log_tail_wide_f32(v_f32 top, const rest_f32 *rest, v_f
     const v_f64 none = set1_f64(0), from_constant = set1_f64(1 / EXP_CONSTANT_f32);
     for (int i = 0; i < 2; i++) {
         const v_f64 sum = mul_f64(rest->sum.hi[i], from_constant);
-        tail[i] =
-            log_beyond_top_f64(i ? widen_high_f32(start) : widen_low_f32(start),
-                               i ? widen_high_f32(ref.n_top) : widen_low_f32(ref.n_top), rest->others[i], sum, none)
-                .hi;
+        tail[i] = log_beyond_top_f64(i ? widen_high_f32(start) : widen_low_f32(start),
+                                     i ? widen_high_f32(ref.n_top) : widen_low_f32(ref.n_top), rest->others[i], sum,
+                                     none, 0)
+                      .hi;
     }
 }
 
 static ALWAYS_INLINE pair_f64 log_tail_wide_f64(v_f64 top, const rest_f64 *rest) {
     reference_f64 ref = make_reference_f64(top);
-    return log_beyond_top_f64(sub_f64(top, ref.shift), ref.n_top, rest->others[0], rest->sum.hi[0], rest->sum.lo[0]);
+    return log_beyond_top_f64(sub_f64(top, ref.shift), ref.n_top, rest->others[0], rest->sum.hi[0], rest->sum.lo[0],
+                              1);
 }
 
 /* The tails in float64, LANES of them. */

@@ -28,7 +28,7 @@ static ALWAYS_INLINE pair_f64 exp_of_top_f64(v_f64 top_less_shift, v_f64 n_top) 
  * With 1 + a = 2**k (1 + g), |g| <= sqrt(2) - 1, g = 2**-k a + (2**-k - 1) as a pair; for k = 0 it is a itself, and a
  * tiny a keeps its digits. Then log(1 + g) = g - (h - s (h + R(s*s))) with h = g*g/2 and s = g / (2 + g) (the form of
  * Ng's fdlibm log1p), and the low parts enter by the derivative 1 / (1 + g). */
-static ALWAYS_INLINE pair_f64 log1p_f64(v_f64 a, v_f64 a_low) {
+static ALWAYS_INLINE pair_f64 log1p_f64(v_f64 a, v_f64 a_low, const int fine) {
     v_f64 one = set1_f64(1);
     v_f64 whole = add_f64(one, a);
     v_f64 k = exponent_f64(mul_f64(whole, set1_f64(0x1.6a09e667f3bcdp+0)));
@@ -52,22 +52,25 @@ static ALWAYS_INLINE pair_f64 log1p_f64(v_f64 a, v_f64 a_low) {
     v_f64 k_ln2 = mul_f64(k, set1_f64(LN2_TOP)); /* exact, and 0 or larger than |g| */
     v_f64 hi = add_f64(k_ln2, g);
     v_f64 lo = add_f64(sub_f64(k_ln2, hi), g);
-    lo = add_f64(lo, fma_f64(k, set1_f64(LN2_REST), sub_f64(div_f64(g_low, add_f64(one, g)), below_g)));
+    v_f64 rest = fine ? sub_f64(div_f64(g_low, add_f64(one, g)), below_g) : neg_f64(below_g);
+    lo = add_f64(lo, fma_f64(k, set1_f64(LN2_REST), rest));
     pair_f64 log;
     log.hi = add_f64(hi, lo);
     log.lo = sub_f64(lo, sub_f64(log.hi, hi));
     return log;
 }
 
-/* log(1 + others + sum / exp(top)), all relative to the reference (shift, n_top). */
+/* log(1 + others + sum / exp(top)), all relative to the reference (shift, n_top). What is not `fine`, for float32, is
+ * within 2**-50 of itself: without the low parts, two divisions less. */
 static ALWAYS_INLINE pair_f64 log_beyond_top_f64(v_f64 top_less_shift, v_f64 n_top, v_f64 others, v_f64 sum,
-                                                 v_f64 sum_low) {
+                                                 v_f64 sum_low, const int fine) {
     pair_f64 exp_top = exp_of_top_f64(top_less_shift, n_top);
     v_f64 ratio = div_f64(sum, exp_top.hi);
+    if (!fine) return log1p_f64(add_f64(others, ratio), set1_f64(0), 0);
     v_f64 remainder = fma_once_f64(neg_f64(ratio), exp_top.hi, sum);
     remainder = add_f64(remainder, sub_f64(sum_low, mul_f64(ratio, exp_top.lo)));
     pair_f64 rest = two_sum_f64(others, ratio);
-    return log1p_f64(rest.hi, add_f64(rest.lo, div_f64(remainder, exp_top.hi)));
+    return log1p_f64(rest.hi, add_f64(rest.lo, div_f64(remainder, exp_top.hi)), 1);
 }
 
 #endif

@@ -63,6 +63,18 @@ static ALWAYS_INLINE T(v) S(max_across)(T(elem) rows[T(LANES)][T(LANES)]) {
     return top;
 }
 
+/* Of these rows, how many lanes each has within `reach` of its top. */
+static ALWAYS_INLINE T(v) S(near_across)(T(elem) rows[T(LANES)][T(LANES)], T(v) top, T(elem) reach) {
+    const T(v) least = T(sub)(top, T(set1)(reach));
+    T(v) near = T(set1)(0);
+    for (int i = 0; i < T(LANES); i += T(BLOCK)) {
+        T(v) block[T(BLOCK)];
+        T(load_transposed)(rows[0] + i, T(LANES), block);
+        for (int k = 0; k < T(BLOCK); k++) near = T(add)(near, T(keep)(T(ge)(block[k], least), T(set1)(1)));
+    }
+    return near;
+}
+
 static ALWAYS_INLINE T(v) S(count_across)(T(elem) rows[T(LANES)][T(LANES)]) {
     T(v) count = T(set1)(0);
     for (int i = 0; i < T(LANES); i += T(BLOCK)) {
@@ -76,7 +88,8 @@ static ALWAYS_INLINE T(v) S(count_across)(T(elem) rows[T(LANES)][T(LANES)]) {
 /* The reference of each row of a group, to be spread over a vector again. */
 typedef struct {
     T(elem) top[T(LANES)], shift[T(LANES)], floor[T(LANES)], rounder[T(LANES)], eighths[T(LANES)];
-    int ordinary; /* all of them */
+    T(elem) near[T(LANES)]; /* lanes whose maximum is near the row's: its own, and those of others */
+    int ordinary;           /* all of them */
 } S(references);
 
 static ALWAYS_INLINE T(reference) S(reference_of)(const S(references) *group, ptrdiff_t row) {
@@ -225,6 +238,15 @@ static ALWAYS_INLINE ptrdiff_t S(rows_together)(ptrdiff_t n) {
     return rows < 1 ? 1 : rows > T(LANES) ? T(LANES) : rows;
 }
 
+/* The sum of all exponentials less that of the maximum has the digits of the rest where that is more than about
+ * sqrt(n) * 2**-13 of it, since the low part of a run is rounded at 2**-40 (sum.h). It is, where some other element
+ * is so near the maximum. */
+static ALWAYS_INLINE T(elem) S(near_reach)(ptrdiff_t n) {
+    int bits = 0;
+    while (bits < 26 && n >> bits > 1) bits++;
+    return (T(elem))(0.6931 * (13 - 0.5 * (bits + 1)));
+}
+
 /* First stage: the maxima and references of `count` rows. The lanes of absent rows stay finite. */
 static ALWAYS_INLINE T(v) S(group_tops)(const S(elem) *x, ptrdiff_t count, ptrdiff_t n, ptrdiff_t stride, int negate,
                                         S(references) *group) {
@@ -238,6 +260,7 @@ static ALWAYS_INLINE T(v) S(group_tops)(const S(elem) *x, ptrdiff_t count, ptrdi
     for (ptrdiff_t i = count; i < T(LANES); i++) T(store)(tops[i], T(set1)(0));
     const T(v) top = S(max_across)(tops);
     T(store)(group->top, top);
+    T(store)(group->near, S(near_across)(tops, top, S(near_reach)(n)));
     const T(reference) ref = T(make_reference)(top);
     T(store)(group->shift, ref.shift);
     T(store)(group->floor, ref.floor);
@@ -263,25 +286,35 @@ static ALWAYS_INLINE T(sum)
     return T(row_sums_total)(&sums);
 }
 
-/* The same for the logarithms: the sums below the maxima, and how many others equal them. */
+/* The same for the logarithms: the sums below the maxima, and how many others equal them. Where the maximum is not
+ * far ahead, it is quicker to subtract it from the sum of all than to leave it out. */
 static ALWAYS_INLINE T(rest)
     S(group_rest)(const S(elem) *x, ptrdiff_t count, ptrdiff_t n, ptrdiff_t stride, const S(references) *group) {
     T(row_sums) sums;
-    T(elem) tops[T(LANES)][T(LANES)];
+    T(elem) tops[T(LANES)][T(LANES)] = {{0}}, in_sum[T(LANES)] = {0};
+    const T(elem) own = n % T(LANES) ? 2 : 1; /* the last vector has elements in a second lane */
     for (ptrdiff_t i = 0; i < count; i++) {
-        T(v) row_tops;
         const T(reference) ref = S(reference_of)(group, i);
         const S(elem) *row = x + i * stride;
+        if (group->near[i] > own) {
+            T(put_row_sum)(&sums, i,
+                           group->ordinary ? S(row_exp)(row, NULL, n, ref, count * stride, 1, 0)
+                                           : S(row_exp)(row, NULL, n, ref, count * stride, 0, 0));
+            tops[i][0] = in_sum[i] = 1;
+            continue;
+        }
+        T(v) row_tops;
         T(put_row_sum)(&sums, i,
                        group->ordinary ? S(row_rest)(row, n, group->top[i], ref, count * stride, 1, &row_tops)
                                        : S(row_rest)(row, n, group->top[i], ref, count * stride, 0, &row_tops));
         T(store)(tops[i], row_tops);
     }
-    for (ptrdiff_t i = count; i < T(LANES); i++) {
-        T(put_row_sum)(&sums, i, T(sum_zero)());
-        T(store)(tops[i], T(set1)(0));
-    }
+    for (ptrdiff_t i = count; i < T(LANES); i++) T(put_row_sum)(&sums, i, T(sum_zero)());
     T(rest) rest = {.sum = T(row_sums_total)(&sums)};
+    T(v) exp_top = T(load)(group->top);
+    const T(reference) ref = T(make_reference)(exp_top);
+    T(exp)(&exp_top, 1, &ref, 0);
+    T(sum_add)(&rest.sum, T(neg)(T(keep)(T(ge)(T(load)(in_sum), T(set1)(1)), exp_top)));
     T(others)(&rest, T(sub)(S(count_across)(tops), T(set1)(1)));
     return rest;
 }
