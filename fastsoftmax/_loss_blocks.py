@@ -19,7 +19,7 @@ import numpy as np
 from fastsoftmax import _layout, _loss_kernels, _reference_losses
 from fastsoftmax._arguments import Array
 
-PIECE = 1 << 19  # bytes of scratch memory, or one row where that is longer
+PIECE = 1 << 18  # bytes of scratch memory, or one row where that is longer
 REFERENCE_BYTES = 256  # that the long double twins take for each logit
 GATHERED = 1 << 13  # rows that NumPy gathers together: indices, logits and weights
 

@@ -9,6 +9,14 @@ REDUCTIONS: tuple[str, ...]
 def direct_class_loss(
     input: Any, target: Any, ignore_index: Any, reduction: Any
 ) -> _Array | None: ...
+def direct_class_gradient(
+    grad_output: Any,
+    input: Any,
+    target: Any,
+    ignore_index: Any,
+    reduction: Any,
+    out: _Array | None,
+) -> _Array | None: ...
 def class_losses(
     x: _Array,
     target: _Array,

@@ -20,6 +20,8 @@ from fastsoftmax._kernels cimport (
 )
 from fastsoftmax._threads cimport begin_team, end_team
 
+from fastsoftmax._core import _empty
+
 cnp.import_array()
 
 cdef enum:
@@ -340,51 +342,105 @@ cdef Sums _by_team(const Job *job) except *:
     return total
 
 
+cdef bint _overlap(cnp.ndarray a, cnp.ndarray b) noexcept:
+    """Whether two contiguous arrays share memory."""
+    cdef Py_ssize_t distance = <char *> cnp.PyArray_DATA(b) - <char *> cnp.PyArray_DATA(a)
+    return -cnp.PyArray_NBYTES(b) < distance < cnp.PyArray_NBYTES(a)
+
+
+cdef bint _directly(
+    object input, object target, object ignore_index, object reduction, Job *job
+) except -1:
+    """Whether these are contiguous logits and int64 classes in range; if so, the job."""
+    cdef cnp.ndarray x, t
+    cdef int axis, ndim
+    cdef Py_ssize_t i
+    cdef int64_t ignore, classes
+    cdef const int64_t *each
+    if not (cnp.PyArray_CheckExact(input) and cnp.PyArray_CheckExact(target)
+            and (<object> ignore_index).__class__ is int and reduction in REDUCTIONS):
+        return False
+    x, t = input, target
+    ndim = cnp.PyArray_NDIM(x)
+    if not (type_of(x) >= 0 and ndim >= 2 and cnp.PyArray_NDIM(t) == ndim - 1
+            and cnp.PyArray_SIZE(x) > 0 and cnp.PyArray_TYPE(t) == cnp.NPY_INT64
+            and x.shape[0] == t.shape[0] and cnp.PyArray_ISCARRAY_RO(x)
+            and cnp.PyArray_ISCARRAY_RO(t) and -2**63 <= ignore_index < 2**63):
+        return False
+    for axis in range(1, ndim - 1):
+        if x.shape[axis + 1] != t.shape[axis]:
+            return False
+    ignore, classes, each = ignore_index, x.shape[1], <const int64_t *> cnp.PyArray_DATA(t)
+    for i in range(cnp.PyArray_SIZE(t)):
+        if not (0 <= each[i] < classes or each[i] == ignore):
+            return False
+    job[0] = _job(x.reshape(x.shape[0], classes, -1), None, 0)
+    job.target = each
+    job.ignore = ignore
+    return True
+
+
 def direct_class_loss(object input, object target, object ignore_index, object reduction):
     """cross_entropy of contiguous logits with int64 classes and nothing else, the common case.
 
     None for whatever else there is, for `_losses` to treat, or to refuse.
     """
-    cdef cnp.ndarray x, t, y
+    cdef cnp.ndarray y
     cdef Job job
     cdef Sums total
     cdef double value
-    cdef int axis, ndim, type
-    cdef Py_ssize_t i, lines
-    cdef int64_t ignore, classes
-    if not (cnp.PyArray_CheckExact(input) and cnp.PyArray_CheckExact(target)
-            and (<object> ignore_index).__class__ is int and reduction in REDUCTIONS):
+    cdef int type
+    if not _directly(input, target, ignore_index, reduction, &job):
         return None
-    x, t = input, target
-    type = type_of(x)
-    ndim = cnp.PyArray_NDIM(x)
-    if not (type >= 0 and ndim >= 2 and cnp.PyArray_NDIM(t) == ndim - 1 and cnp.PyArray_SIZE(x) > 0
-            and cnp.PyArray_TYPE(t) == cnp.NPY_INT64 and x.shape[0] == t.shape[0]
-            and cnp.PyArray_ISCARRAY_RO(x) and cnp.PyArray_ISCARRAY_RO(t)
-            and -2**63 <= ignore_index < 2**63):
-        return None
-    for axis in range(1, ndim - 1):
-        if x.shape[axis + 1] != t.shape[axis]:
-            return None
-    ignore, classes, lines = ignore_index, x.shape[1], cnp.PyArray_SIZE(t)
-    job.target = <const int64_t *> cnp.PyArray_DATA(t)
-    for i in range(lines):
-        if not (0 <= job.target[i] < classes or job.target[i] == ignore):
-            return None
-    job = _job(x.reshape(x.shape[0], classes, -1), None, 0)
-    job.target = <const int64_t *> cnp.PyArray_DATA(t)
-    job.ignore = ignore
+    type = cnp.PyArray_TYPE(<cnp.ndarray> input)
     if reduction == "none":
-        y = cnp.PyArray_EMPTY(ndim - 1, cnp.PyArray_DIMS(t), cnp.PyArray_TYPE(x), 0)
+        y = <cnp.ndarray> target
+        y = cnp.PyArray_EMPTY(cnp.PyArray_NDIM(y), cnp.PyArray_DIMS(y), type, 0)
         job.losses = <char *> cnp.PyArray_DATA(y)
         _by_team(&job)
         return y
-    y = cnp.PyArray_EMPTY(0, NULL, cnp.PyArray_TYPE(x), 0)
+    y = cnp.PyArray_EMPTY(0, NULL, type, 0)
     total = _by_team(&job)
     value = _value(total.loss)
     if reduction == "mean":
         value = value / total.weight.hi if total.weight.hi > 0 else NAN  # a count: exact
     job.kernels.put(&value, 1, cnp.PyArray_DATA(y))
+    return y
+
+
+def direct_class_gradient(
+    object grad_output, object input, object target, object ignore_index, object reduction,
+    object out,
+):
+    """The same for cross_entropy_backward with one number for the whole gradient."""
+    cdef cnp.ndarray x, y
+    cdef Job job
+    cdef Py_ssize_t i, count
+    if grad_output.__class__ is not float or reduction == "none":
+        return None
+    if not _directly(input, target, ignore_index, reduction, &job):
+        return None
+    x = input
+    if job.itemsize == 2:
+        return None
+    if out is None:
+        y = _empty(tuple(x.shape[i] for i in range(cnp.PyArray_NDIM(x))), x.dtype, x)
+    else:
+        if not cnp.PyArray_CheckExact(out):
+            return None
+        y = out
+        if (cnp.PyArray_TYPE(y) != cnp.PyArray_TYPE(x) or not cnp.PyArray_ISCARRAY(y)
+                or not cnp.PyArray_SAMESHAPE(x, y) or _overlap(x, y) or _overlap(target, y)):
+            return None
+    count = 0
+    if reduction == "mean":
+        for i in range(job.samples * job.inner):
+            count += job.target[i] != job.ignore
+    job.one_scale = grad_output
+    if reduction == "mean":
+        job.one_scale = job.one_scale / count if count else NAN
+    job.out = <char *> cnp.PyArray_DATA(y)
+    _by_team(&job)
     return y
 
 

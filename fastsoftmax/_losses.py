@@ -252,6 +252,12 @@ def cross_entropy_backward(
     array([[-0.1705,  0.1212,  0.0493],
            [ 0.0556, -0.0893,  0.0337]])
     """
+    if weight is None and size_average is None and reduce is None and label_smoothing == 0:
+        direct = _loss_kernels.direct_class_gradient(
+            grad_output, input, target, ignore_index, reduction, out
+        )
+        if direct is not None:
+            return direct
     name = "cross_entropy_backward"
     reduction = _loss_arguments.reduction_of(size_average, reduce, reduction, CALLER)
     with np.errstate(all="ignore"):
