@@ -76,24 +76,29 @@ static ALWAYS_INLINE T(sum) S(column_exp)(const S(column) *column, ptrdiff_t n, 
 
 /* The sum below the maximum, and how many others equal it. */
 static ALWAYS_INLINE void S(column_rest_some)(const S(column) *column, ptrdiff_t j, int vectors, T(v) top,
-                                              const T(reference) *ref, int ordinary, int negate, T(sum) *sum,
-                                              T(v) *tops) {
+                                              const T(reference) *ref, int ordinary, T(sum) *sum, T(v) *tops) {
     T(v) v[T(TOGETHER)];
-    for (int k = 0; k < vectors; k++) v[k] = S(column_at)(column, j + k, negate);
+    for (int k = 0; k < vectors; k++) v[k] = S(column_at)(column, j + k, 0);
     S(split)(v, vectors, top, ref, ordinary, sum, tops);
 }
 
-static ALWAYS_INLINE T(rest)
-    S(column_rest)(const S(column) *column, ptrdiff_t n, T(v) top, int ordinary, int negate) {
+static ALWAYS_INLINE T(rest) S(column_rest_of)(const S(column) *column, ptrdiff_t n, T(v) top, int ordinary) {
     const T(reference) ref = T(make_reference)(top);
     T(rest) rest = {.sum = T(sum_zero)()};
     T(v) tops = T(set1)(-1);
     ptrdiff_t j = 0;
     for (; j + T(TOGETHER) <= n; j += T(TOGETHER))
-        S(column_rest_some)(column, j, T(TOGETHER), top, &ref, ordinary, negate, &rest.sum, &tops);
-    for (; j < n; j++) S(column_rest_some)(column, j, 1, top, &ref, ordinary, negate, &rest.sum, &tops);
+        S(column_rest_some)(column, j, T(TOGETHER), top, &ref, ordinary, &rest.sum, &tops);
+    for (; j < n; j++) S(column_rest_some)(column, j, 1, top, &ref, ordinary, &rest.sum, &tops);
     T(others)(&rest, tops);
     return rest;
+}
+
+static NEVER_INLINE void S(column_rest)(const S(column) *column, ptrdiff_t n, T(v) top, T(rest) *rest) {
+    if (column->ordinary)
+        *rest = S(column_rest_of)(column, n, top, 1);
+    else
+        *rest = S(column_rest_of)(column, n, top, 0);
 }
 
 /* The ending of a vector of columns (for FS_LOGSUMEXP, the results themselves in .a). */
@@ -106,8 +111,8 @@ static ALWAYS_INLINE S(ending) S(column_ending)(const S(column) *column, ptrdiff
         T(factor) factor = S(factors)(scale, count, &sum);
         return (S(ending)){factor.hi, factor.lo};
     }
-    T(rest) rest =
-        column->ordinary ? S(column_rest)(column, n, top, 1, negate) : S(column_rest)(column, n, top, 0, negate);
+    T(rest) rest;
+    S(column_rest)(column, n, top, &rest);
     if (op == FS_LOG_SOFTMAX) return (S(ending)){top, T(log_tail)(top, &rest)};
     return (S(ending)){T(logsumexp)(top, &rest), T(set1)(0)};
 }

@@ -25,7 +25,8 @@ static ALWAYS_INLINE void S(rows_parts)(const S(elem) *x, ptrdiff_t rows, ptrdif
         S(references) group;
         double tails[T(LANES)];
         const T(v) top = S(group_tops)(from, count, n, stride, 0, &group);
-        const T(rest) rest = S(group_rest)(from, count, n, stride, &group);
+        T(rest) rest;
+        S(group_rest)(from, count, n, stride, &group, &rest);
         T(put_tails)(tails, top, &rest);
         S(put_parts)(parts + 2 * first, top, tails, count);
     }
@@ -33,8 +34,8 @@ static ALWAYS_INLINE void S(rows_parts)(const S(elem) *x, ptrdiff_t rows, ptrdif
 
 static ALWAYS_INLINE void S(column_parts)(const S(column) *column, ptrdiff_t n, T(v) top, double *parts,
                                           ptrdiff_t count) {
-    const T(rest) rest =
-        column->ordinary ? S(column_rest)(column, n, top, 1, 0) : S(column_rest)(column, n, top, 0, 0);
+    T(rest) rest;
+    S(column_rest)(column, n, top, &rest);
     double tails[T(LANES)];
     T(put_tails)(tails, top, &rest);
     S(put_parts)(parts, top, tails, count);

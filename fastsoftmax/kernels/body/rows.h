@@ -288,8 +288,8 @@ static ALWAYS_INLINE T(sum)
 
 /* The same for the logarithms: the sums below the maxima, and how many others equal them. Where the maximum is not
  * far ahead, it is quicker to subtract it from the sum of all than to leave it out. */
-static ALWAYS_INLINE T(rest)
-    S(group_rest)(const S(elem) *x, ptrdiff_t count, ptrdiff_t n, ptrdiff_t stride, const S(references) *group) {
+static NEVER_INLINE void S(group_rest)(const S(elem) *x, ptrdiff_t count, ptrdiff_t n, ptrdiff_t stride,
+                                       const S(references) *group, T(rest) *rest) {
     T(row_sums) sums;
     T(elem) tops[T(LANES)][T(LANES)] = {{0}}, in_sum[T(LANES)] = {0};
     const T(elem) own = n % T(LANES) ? 2 : 1; /* the last vector has elements in a second lane */
@@ -310,13 +310,12 @@ static ALWAYS_INLINE T(rest)
         T(store)(tops[i], row_tops);
     }
     for (ptrdiff_t i = count; i < T(LANES); i++) T(put_row_sum)(&sums, i, T(sum_zero)());
-    T(rest) rest = {.sum = T(row_sums_total)(&sums)};
+    rest->sum = T(row_sums_total)(&sums);
     T(v) exp_top = T(load)(group->top);
     const T(reference) ref = T(make_reference)(exp_top);
     T(exp)(&exp_top, 1, &ref, 0);
-    T(sum_add)(&rest.sum, T(neg)(T(keep)(T(ge)(T(load)(in_sum), T(set1)(1)), exp_top)));
-    T(others)(&rest, T(sub)(S(count_across)(tops), T(set1)(1)));
-    return rest;
+    T(sum_add)(&rest->sum, T(neg)(T(keep)(T(ge)(T(load)(in_sum), T(set1)(1)), exp_top)));
+    T(others)(rest, T(sub)(S(count_across)(tops), T(set1)(1)));
 }
 
 /* What exponentials are multiplied with: 1 / sum, or scale / sum where `count` rows have a scale of their own. */
@@ -367,7 +366,8 @@ static ALWAYS_INLINE void S(rows_log_softmax)(const S(elem) *x, S(elem) *y, ptrd
         const S(elem) *from = x + first * x_stride;
         S(references) group;
         const T(v) top = S(group_tops)(from, count, n, x_stride, 0, &group);
-        const T(rest) rest = S(group_rest)(from, count, n, x_stride, &group);
+        T(rest) rest;
+        S(group_rest)(from, count, n, x_stride, &group, &rest);
         T(elem) tail[T(LANES)];
         T(store)(tail, T(log_tail)(top, &rest));
         for (ptrdiff_t i = 0; i < count; i++)
@@ -398,7 +398,8 @@ static ALWAYS_INLINE void S(rows_logsumexp)(const S(elem) *x, S(elem) *y, ptrdif
         const S(elem) *from = x + first * x_stride;
         S(references) group;
         const T(v) top = S(group_tops)(from, count, n, x_stride, 0, &group);
-        const T(rest) rest = S(group_rest)(from, count, n, x_stride, &group);
+        T(rest) rest;
+        S(group_rest)(from, count, n, x_stride, &group, &rest);
         S(put_logsumexp)(y + first * y_stride, y_stride, T(logsumexp)(top, &rest), top, count, from, n, x_stride, 1);
     }
 }
