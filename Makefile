@@ -36,7 +36,8 @@ format: ## bring the sources into that style
 
 types: ## mypy, and the stubs beside the compiled modules
 	mypy
-	$(PYTHON) -P -m mypy.stubtest --concise --ignore-missing-stub fastsoftmax._core fastsoftmax._threads
+	$(PYTHON) -P -m mypy.stubtest --concise --ignore-missing-stub \
+	    fastsoftmax._backward fastsoftmax._core fastsoftmax._threads
 
 doctest: ## the examples in the docstrings of the installed package, in the README and in docs/
 	$(PYTEST) --doctest-modules --doctest-glob='*.md' --pyargs fastsoftmax README.md $(wildcard docs/*.md)
@@ -57,10 +58,12 @@ $(3) -std=c11 -g -Wall -Wextra -Ifastsoftmax/kernels tests/c/$(4).c \
     build/$(1)/libfs_d*.a build/$(1)/libfs_[!d]*.a -lm -o build/$(1)/$(4)
 endef
 
-# $(call kernel-test,folder,environment of setup.py,compiler and flags,emulator,arguments): the C test
+# $(call kernel-test,folder,environment of setup.py,compiler and flags,emulator,arguments): the C tests
 define kernel-test
 $(call kernel-program,$(1),$(2),$(3) -O2,test_kernels)
+$(call kernel-program,$(1),$(2),$(3) -O2,test_backward)
 $(4) build/$(1)/test_kernels $(5)
+$(4) build/$(1)/test_backward
 endef
 
 # $(call half-pairs,arguments): -march is of the judge; the kernels have their own

@@ -7,9 +7,11 @@ from fastsoftmax.functional import (
     cross_entropy_backward,
     gumbel_softmax,
     log_softmax,
+    log_softmax_backward,
     logsumexp,
     nll_loss,
     softmax,
+    softmax_backward,
     softmin,
 )
 
@@ -19,11 +21,13 @@ __all__ = [
     "get_num_threads",
     "gumbel_softmax",
     "log_softmax",
+    "log_softmax_backward",
     "logsumexp",
     "nll_loss",
     "num_threads",
     "set_num_threads",
     "show_config",
     "softmax",
+    "softmax_backward",
     "softmin",
 ]

@@ -102,12 +102,12 @@ def _kernel_names():
 def _use_isa(name):
     """Use the kernels of another target, for tests; returns the name of the former one."""
     global _table
-    cdef const fs_table *table = fs_find(name.encode())
-    if table == NULL:
+    cdef const fs_table *found = fs_find(name.encode())
+    if found == NULL:
         has = ", ".join(_isa_available())
         raise ValueError(f"no kernels for {name!r} on this CPU: it has {has}")
     former = _isa()
-    _table = table
+    _table = found
     return former
 
 

@@ -9,6 +9,10 @@ cdef extern from "kernels.h" nogil:
         FS_SOFTMIN
         FS_LOGSUMEXP
 
+    ctypedef enum fs_backward:
+        FS_SOFTMAX_BACKWARD
+        FS_LOG_SOFTMAX_BACKWARD
+
     ctypedef enum fs_type:
         FS_F32
         FS_F64
@@ -54,15 +58,25 @@ cdef extern from "kernels.h" nogil:
         void (*subtract)(void *, const void *, const fs_lines *, const fs_wanted *,
                          const int64_t *, const double *) noexcept nogil
 
+    ctypedef void (*fs_backward_fn)(
+        const void *, const void *, void *, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,
+        Py_ssize_t, void *) noexcept nogil
+
+    ctypedef struct fs_backward_kernels:
+        fs_backward_fn rows
+        fs_backward_fn columns
+
     ctypedef struct fs_table:
         const char *isa
         fs_kernels kernels[4][4]
         fs_loss_kernels losses[4]
+        fs_backward_kernels backward[2][4]
         void (*gather)(const void *, Py_ssize_t, Py_ssize_t, void *, Py_ssize_t) noexcept nogil
 
     enum:
         FS_SCRATCH
         FS_ROWS_SCRATCH
+        FS_BACKWARD_SCRATCH
     const fs_table **fs_available()
     const fs_table *fs_find(const char *isa)
 

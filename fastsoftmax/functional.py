@@ -4,6 +4,7 @@ The positional arguments are PyTorch's; the keyword-only ones (`out`, `where`, `
 """
 
 from fastsoftmax._core import log_softmax, logsumexp, softmax, softmin
+from fastsoftmax._gradients import log_softmax_backward, softmax_backward
 from fastsoftmax._gumbel import gumbel_softmax
 from fastsoftmax._losses import cross_entropy, cross_entropy_backward, nll_loss
 
@@ -12,8 +13,10 @@ __all__ = [
     "cross_entropy_backward",
     "gumbel_softmax",
     "log_softmax",
+    "log_softmax_backward",
     "logsumexp",
     "nll_loss",
     "softmax",
+    "softmax_backward",
     "softmin",
 ]

@@ -20,6 +20,12 @@ typedef enum {
     FS_OPERATIONS
 } fs_operation;
 
+typedef enum {
+    FS_SOFTMAX_BACKWARD,     /* y * (g - sum(g * y)) */
+    FS_LOG_SOFTMAX_BACKWARD, /* g - exp(y) * sum(g) */
+    FS_BACKWARDS
+} fs_backward;
+
 typedef enum { FS_F32, FS_F64, FS_F16, FS_BF16, FS_TYPES } fs_type;
 
 /* What one read tells of a set of values x: its maximum, how many others equal it, and the sum of the
@@ -58,6 +64,12 @@ typedef void (*fs_merge_fn)(fs_carry *into, const fs_carry *from);
 /* A part of a long row whose whole carry is known: n adjacent elements x to n results y (y may be x), n >= 16.
  * FS_LOGSUMEXP writes its one result from the carry alone. */
 typedef void (*fs_finish_fn)(const void *x, void *y, ptrdiff_t n, const fs_carry *carry);
+
+/* Gradients gx with respect to the inputs of softmax or log_softmax, from those with respect to its outputs, g, and
+ * these outputs, y: whole rows, or a strip of columns, as above. gx may be g or y (or both) with equal strides, and
+ * must not overlap them otherwise. scratch: FS_ROWS_SCRATCH bytes, for columns FS_BACKWARD_SCRATCH. */
+typedef void (*fs_backward_fn)(const void *g, const void *y, void *gx, ptrdiff_t count, ptrdiff_t n,
+                               ptrdiff_t g_stride, ptrdiff_t y_stride, ptrdiff_t gx_stride, void *scratch);
 
 /* n elements of `size` bytes (2, 4 or 8), `step` elements apart, to adjacent ones elsewhere. */
 typedef void (*fs_gather_fn)(const void *x, ptrdiff_t size, ptrdiff_t step, void *y, ptrdiff_t n);
@@ -106,9 +118,15 @@ typedef struct {
 } fs_loss_kernels;
 
 typedef struct {
+    fs_backward_fn rows;
+    fs_backward_fn columns;
+} fs_backward_kernels;
+
+typedef struct {
     const char *isa;
     fs_kernels kernels[FS_OPERATIONS][FS_TYPES];
     fs_loss_kernels losses[FS_TYPES];
+    fs_backward_kernels backward[FS_BACKWARDS][FS_TYPES];
     fs_gather_fn gather;
 } fs_table;
 
@@ -119,6 +137,8 @@ enum {
     FS_ROWS_SCRATCH = 16 * 1024,
     /* Columns that fit one strip of scratch memory are packed there. */
     FS_SCRATCH = 512 * 1024,
+    /* Scratch memory of the gradients' columns: totals and constants of one strip. */
+    FS_BACKWARD_SCRATCH = 32 * 1024,
 };
 
 /* dispatch.c */

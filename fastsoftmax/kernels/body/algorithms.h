@@ -7,6 +7,8 @@
 
 #include "long_rows.h"
 
+#include "backward.h"
+
 #include "entries.h"
 
 #include "losses.h"

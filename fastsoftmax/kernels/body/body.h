@@ -1,8 +1,8 @@
 /* The one body of every target. A target includes its vector header, then this, then names its table.
  *
  * Reading order: exp.h (one element), sum.h and log.h and finish.h (one row), rows.h, columns.h, short_rows.h,
- * long_rows.h (the layouts), entries.h (the doors). S(name) is name_f32 for the element type as stored, T(name) the
- * same for the type it is computed in. */
+ * long_rows.h (the layouts), gradient.h and backward.h (the gradients), entries.h (the doors). S(name) is name_f32
+ * for the element type as stored, T(name) the same for the type it is computed in. */
 #include "../kernels.h"
 
 #include <math.h>
@@ -19,6 +19,8 @@
 
 #include "finish.h"
 
+#include "gradient.h"
+
 #include "gather.h"
 
 /* Strips of columns stay in the first cache, unless that would make them narrower than eight cache lines. What they
@@ -26,8 +28,11 @@
 enum { STRIP_BYTES = 32 * 1024, STRIP_COLUMNS = 128, AHEAD = 8 };
 
 /* Columns that cross so many bytes write each of their lines once, and no cache keeps it until it is wanted: stores
- * past the caches save reading the lines first. */
+ * past the caches save reading the lines first. So do the gradients' rows, which read twice as much as they write. */
 enum { STREAM_FROM = 1024 * 1024 };
+
+/* The gradients' strips are no wider than this, and then fit half of the second cache. */
+enum { BACKWARD_STRIP = 256 * 1024, BACKWARD_COLUMNS = 512 };
 
 #define S(name) name##_f32
 #define T(name) name##_f32
@@ -66,6 +71,13 @@ enum { STREAM_FROM = 1024 * 1024 };
     {fs_parts_##TYPE,  fs_pick_##TYPE,  fs_weigh_##TYPE,   fs_put_##TYPE,                                            \
      fs_scaled_##TYPE, fs_place_##TYPE, fs_subtract_##TYPE}
 
+#define BACKWARD(NAME, TYPE) {fs_##NAME##_backward_rows_##TYPE, fs_##NAME##_backward_columns_##TYPE}
+#define BACKWARD_OF(NAME)                                                                                            \
+    {[FS_F32] = BACKWARD(NAME, f32),                                                                                 \
+     [FS_F64] = BACKWARD(NAME, f64),                                                                                 \
+     [FS_F16] = BACKWARD(NAME, f16),                                                                                 \
+     [FS_BF16] = BACKWARD(NAME, bf16)}
+
 #define DEFINE_TABLE(TABLE)                                                                                          \
     extern const fs_table TABLE;                                                                                     \
     const fs_table TABLE = {ISA_NAME,                                                                                \
@@ -80,5 +92,9 @@ enum { STREAM_FROM = 1024 * 1024 };
                                 [FS_F64] = LOSSES(f64),                                                              \
                                 [FS_F16] = LOSSES(f16),                                                              \
                                 [FS_BF16] = LOSSES(bf16),                                                            \
+                            },                                                                                       \
+                            {                                                                                        \
+                                [FS_SOFTMAX_BACKWARD] = BACKWARD_OF(softmax),                                        \
+                                [FS_LOG_SOFTMAX_BACKWARD] = BACKWARD_OF(log_softmax),                                \
                             },                                                                                       \
                             fs_gather};
