@@ -6,7 +6,7 @@ PYTEST = $(PYTHON) -P -m pytest -q
 C_FILES = $(shell find fastsoftmax/kernels tests/c -name '*.[ch]')
 
 .PHONY: env build test test-isa lint format types doctest accuracy accuracy-quick half-pairs half-pairs-quick \
-        huge ctest ctest-sanitize neon neon-tools bench annotate clean
+        huge ctest ctest-sanitize neon neon-tools bench annotate examples clean
 
 env: ## install the package and all that the other steps need
 	$(PYTHON) -m pip install -q '.[test,dev]'
@@ -43,6 +43,9 @@ doctest: ## the examples in the docstrings of the installed package, in the READ
 	$(PYTEST) --doctest-modules --doctest-glob='*.md' --pyargs fastsoftmax README.md $(wildcard docs/*.md)
 	$(PYTHON) -P -c 'import doctest; from fastsoftmax import _core, _threads; \
 	    raise SystemExit(doctest.testmod(_core).failed + doctest.testmod(_threads).failed)'
+
+examples: ## every script of examples/
+	@for script in examples/*.py; do echo "== $$script"; $(PYTHON) -P -W error $$script || exit 1; done
 
 accuracy: ## the worst error by case
 	$(PYTHON) tests/accuracy.py
