@@ -110,7 +110,7 @@ def cross_entropy(
     >>> loss.shape, round(float(loss), 4)
     ((), 57.2568)
     """
-    if weight is None and size_average is None and reduce is None and label_smoothing == 0:
+    if weight is None and size_average is None and reduce is None and _is_zero(label_smoothing):
         direct = _loss_kernels.direct_class_loss(input, target, ignore_index, reduction)
         if direct is not None:
             return direct
@@ -252,7 +252,7 @@ def cross_entropy_backward(
     array([[-0.1705,  0.1212,  0.0493],
            [ 0.0556, -0.0893,  0.0337]])
     """
-    if weight is None and size_average is None and reduce is None and label_smoothing == 0:
+    if weight is None and size_average is None and reduce is None and _is_zero(label_smoothing):
         direct = _loss_kernels.direct_class_gradient(
             grad_output, input, target, ignore_index, reduction, out
         )
@@ -276,6 +276,10 @@ def cross_entropy_backward(
             problem, g = _apart(problem, g, result)
         _loss_blocks.gradients(problem, _scale(problem, g, reduction), result)
     return result.reshape(given_shape) if out is None else out
+
+
+def _is_zero(label_smoothing: Any) -> bool:
+    return type(label_smoothing) is float and label_smoothing == 0
 
 
 def _problem(

@@ -238,7 +238,9 @@ def test_failing_half_way_leaves_nothing(
 @pytest.mark.skipif(os.name == "nt", reason="sends SIGINT")
 def test_a_real_interrupt_leaves_nothing(tmp_path, source):
     script = (
-        "import sys, time\n"
+        "import signal, sys, time\n"
+        # where the tests run in the background, a shell had them ignore it
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from fastsoftmax import __main__ as cli\n"
         "cli._reserve = lambda path: time.sleep(60)\n"
         "sys.exit(cli.main(sys.argv[1:]))\n"
