@@ -65,8 +65,10 @@ endef
 define kernel-test
 $(call kernel-program,$(1),$(2),$(3) -O2,test_kernels)
 $(call kernel-program,$(1),$(2),$(3) -O2,test_backward)
+$(call kernel-program,$(1),$(2),$(3) -O2,test_losses)
 $(4) build/$(1)/test_kernels $(5)
 $(4) build/$(1)/test_backward
+$(4) build/$(1)/test_losses
 endef
 
 # $(call half-pairs,arguments): -march is of the judge; the kernels have their own

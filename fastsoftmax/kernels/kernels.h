@@ -96,9 +96,9 @@ typedef struct {
 } fs_wanted;
 
 /* `parts` are two numbers a line: its maximum, and log(sum(exp(x - maximum))). `scale` is one number a line. A class
- * below 0 is none. */
+ * below 0 is none. scratch, aligned to 64: FS_ROWS_SCRATCH bytes for rows; for columns FS_SCRATCH, or n + 2 elements
+ * of at least four bytes for each of them if that is less, their number rounded up to 16. */
 typedef struct {
-    /* scratch: FS_SCRATCH bytes, aligned to 64 */
     void (*parts)(const void *x, const fs_lines *, double *parts, void *scratch);
     /* the element of each line's class, 0 where it has none */
     void (*pick)(const void *x, const fs_lines *, const int64_t *classes, double *picked);

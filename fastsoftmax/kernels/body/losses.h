@@ -92,6 +92,13 @@ static void S(fs_parts)(const void *x, const fs_lines *lines, double *parts, voi
     fpenv_leave(callers);
 }
 
+/* Types: S, computed in T. Max error: 3 ULP (float16, bfloat16: 0.51) for a scale of 0, and where
+ *
+ *     n * 2**-60 <= |scale| <= 2**37,    float64: n * 2**-955 <= |scale| <= 2**8.
+ *
+ * Smaller ones leave scale / sum subnormal: n * 2**-89 * softmax(x) more (float64: 2**-1015). Larger ones do not
+ * raise what exp left out: |scale| * 2**-186 more (float64: 2**-1082). Range: scales to the largest number of T (past
+ * it scale / sum may be infinite, and the line NaN), lines as softmax. Aliasing: y may be x. */
 static void S(fs_scaled)(const void *x, void *y, const fs_lines *lines, const double *scale, void *scratch) {
     const fs_fpenv callers = fpenv_enter();
     if (lines->step == 1)
@@ -101,11 +108,14 @@ static void S(fs_scaled)(const void *x, void *y, const fs_lines *lines, const do
     fpenv_leave(callers);
 }
 
-/* One element of each line, where the class is not negative. */
+/* One element of each line, exactly, where the class is not negative. (A caller that takes subnormal numbers for 0
+ * would have it widened to 0.) */
 static void S(fs_pick)(const void *from, const fs_lines *lines, const int64_t *classes, double *picked) {
+    const fs_fpenv callers = fpenv_enter();
     const S(elem) *x = from;
     for (ptrdiff_t i = 0; i < lines->count; i++)
         picked[i] = classes[i] < 0 ? 0 : (double)S(widen_one)(x[i * lines->stride + classes[i] * lines->step]);
+    fpenv_leave(callers);
 }
 
 static void S(fs_put)(const double *values, ptrdiff_t n, void *to) {
@@ -121,8 +131,10 @@ static ALWAYS_INLINE double S(wanted)(const fs_wanted *wanted, const S(elem) *p,
     return wanted->weight ? wanted->weight[class] * q : q;
 }
 
-/* The sums of q * (top - x) and of q over each line. Max error: 2 ULP of float64, of the sum of the absolute terms.
- */
+/* The sums of q * (top - x) and of q over each line. Max error, of the sum of the absolute terms: an ULP of float64
+ * for each rounding of a term. These are keep * p, + share, * weight; and for the first sum top - x and the product:
+ * 5 at most, of which lines seldom meet 2. Products below float64's normal numbers lose half of its least one each.
+ * Range: where top - x is past float64 the sum is infinite. */
 static ALWAYS_INLINE void S(weigh_rows)(const S(elem) *x, const S(elem) *p, const fs_lines *lines,
                                         const fs_wanted *wanted, const double *parts, double *sums) {
     for (ptrdiff_t i = 0; i < lines->count; i++) {
@@ -178,7 +190,8 @@ static void S(fs_weigh)(const void *x, const void *p, const fs_lines *lines, con
     fpenv_leave(callers);
 }
 
-/* y -= scale * q, for each line its scale. Max error: half an ULP, and one of q. */
+/* y -= scale * q, for each line its scale. Max error: half an ULP (float16, bfloat16: 0.51), at the line's class
+ * another of what is left there first; and 4 ULP of float64 of scale * q, one for each of its roundings. */
 static ALWAYS_INLINE void S(subtract_at)(S(elem) *y, double value) {
     S(store_one)(y, (T(elem))((double)S(widen_one)(*y) - value));
 }
