@@ -61,14 +61,17 @@ $(3) -std=c11 -g -Wall -Wextra -Ifastsoftmax/kernels tests/c/$(4).c \
     build/$(1)/libfs_d*.a build/$(1)/libfs_[!d]*.a -lm -o build/$(1)/$(4)
 endef
 
-# $(call kernel-test,folder,environment of setup.py,compiler and flags,emulator,arguments): the C tests
-define kernel-test
+# $(call kernel-tests,folder,environment of setup.py,compiler and flags): the C tests, built
+define kernel-tests
 $(call kernel-program,$(1),$(2),$(3) -O2,test_kernels)
 $(call kernel-program,$(1),$(2),$(3) -O2,test_backward)
 $(call kernel-program,$(1),$(2),$(3) -O2,test_losses)
-$(4) build/$(1)/test_kernels $(5)
-$(4) build/$(1)/test_backward
-$(4) build/$(1)/test_losses
+endef
+
+define run-kernel-tests
+build/$(1)/test_kernels
+build/$(1)/test_backward
+build/$(1)/test_losses
 endef
 
 # $(call half-pairs,arguments): -march is of the judge; the kernels have their own
@@ -84,16 +87,20 @@ half-pairs-quick: ## the same for one first number in 997, with every second num
 	$(call half-pairs,997)
 
 ctest: ## the kernels without Python, on every target of this CPU
-	$(call kernel-test,ctest,,$(CC),)
+	$(call kernel-tests,ctest,,$(CC))
+	$(call run-kernel-tests,ctest)
 
 ctest-sanitize: ## the same under the address and undefined-behaviour sanitizers
-	$(call kernel-test,ctest-sanitize,FASTSOFTMAX_DEBUG=1 FASTSOFTMAX_SANITIZE=address$(comma)undefined,$(CC) -fsanitize=address$(comma)undefined,)
+	$(call kernel-tests,ctest-sanitize,FASTSOFTMAX_DEBUG=1 FASTSOFTMAX_SANITIZE=address$(comma)undefined,$(CC) -fsanitize=address$(comma)undefined)
+	$(call run-kernel-tests,ctest-sanitize)
 
 AARCH64 = CC=aarch64-linux-gnu-gcc AR=aarch64-linux-gnu-ar _PYTHON_HOST_PLATFORM=linux-aarch64
-neon: neon-tools ## the kernels for AArch64, cross-compiled and emulated
-	$(call kernel-test,neon,$(AARCH64),aarch64-linux-gnu-gcc -static,qemu-aarch64,neon)
-	@# several times as slow to emulate, and complete in ctest
-	qemu-aarch64 build/neon/test_kernels baseline turns
+# baseline is several times as slow to emulate, and complete in ctest
+neon: neon-tools ## the kernels for AArch64, cross-compiled and emulated, on two cores
+	$(call kernel-tests,neon,$(AARCH64),aarch64-linux-gnu-gcc -static)
+	qemu-aarch64 build/neon/test_backward neon & backward=$$!; \
+	qemu-aarch64 build/neon/test_kernels neon && qemu-aarch64 build/neon/test_kernels baseline turns && \
+	qemu-aarch64 build/neon/test_losses && wait $$backward
 
 neon-tools:
 	@command -v aarch64-linux-gnu-gcc qemu-aarch64 >/dev/null || { apt-get -qq update && apt-get -qq install -y \

@@ -33,7 +33,7 @@ cdef enum:
 REDUCTIONS = ("mean", "none", "sum")
 
 cdef double SMALL_P = 0.25
-cdef double LEAST_SCALE = 2.0**-80
+cdef double LEAST_SCALE = 2.0**-60  # times n: below that `scaled` loses digits
 
 cdef struct Job:
     const fs_loss_kernels *kernels
@@ -253,7 +253,7 @@ cdef void _derive_of_classes(
         for i in range(lines.count):
             p = room.picked[i] / room.sums[i]
             # what is tiny, or not a number, was perhaps not rounded in proportion
-            if p <= SMALL_P and abs(room.sums[i]) > LEAST_SCALE:
+            if p <= SMALL_P and abs(room.sums[i]) > LEAST_SCALE * job.n:
                 room.values[i] = room.sums[i] * (p - 1)
             else:
                 room.values[i] = NAN  # still to come
