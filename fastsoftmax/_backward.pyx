@@ -7,10 +7,10 @@ The arrays come checked; what is contiguous goes straight to the kernels, the re
 cimport numpy as cnp
 from cpython.long cimport PyLong_AsLongAndOverflow
 from cython.parallel cimport prange, threadid
-from libc.stdlib cimport free, malloc
+from libc.stdlib cimport free
 from libc.string cimport memcmp
 
-from fastsoftmax._core cimport table, type_of
+from fastsoftmax._core cimport aligned, overlap, scratch, table, type_of
 from fastsoftmax._kernels cimport (
     FS_BACKWARD_SCRATCH,
     FS_ROWS_SCRATCH,
@@ -28,7 +28,6 @@ cdef enum:
     LARGE = 8 << 20     # bytes: results that few caches keep; their rows are stored past them
     STREAMED = 1 << 20  # bytes: a tile of those, so large that the kernels do so
     COLUMNS = 512       # columns of a tile
-    ALIGNMENT = 64      # bytes: a vector, and a cache line
 
 # An array (outer, n, inner): its memory, and the strides in bytes of the first two.
 cdef struct view:
@@ -41,19 +40,6 @@ cdef view _view(cnp.ndarray x) noexcept:
     return view(<char *> cnp.PyArray_DATA(x), cnp.PyArray_STRIDE(x, 0), cnp.PyArray_STRIDE(x, 1))
 
 
-cdef char *_scratch(int threads, Py_ssize_t size) except NULL nogil:
-    """Memory for a team, `size` bytes each from an aligned address on; the caller frees it."""
-    cdef char *memory = <char *> malloc(threads * size + ALIGNMENT)
-    if memory == NULL:
-        with gil:
-            raise MemoryError(f"no memory for {threads} threads' scratch space of {size} bytes")
-    return memory
-
-
-cdef char *_aligned(char *memory) noexcept nogil:
-    return <char *> ((<size_t> memory + ALIGNMENT - 1) & ~<size_t> (ALIGNMENT - 1))
-
-
 cdef int _rows(
     fs_backward_fn kernel, view g, view y, view out, Py_ssize_t rows, Py_ssize_t n,
     Py_ssize_t itemsize, int threads
@@ -63,12 +49,12 @@ cdef int _rows(
     cdef Py_ssize_t tile = 16 * (1 + least // (16 * n))
     cdef Py_ssize_t tiles = (rows + tile - 1) // tile
     cdef Py_ssize_t i
-    cdef char *memory = _scratch(threads, FS_ROWS_SCRATCH)
+    cdef void *memory = scratch(threads, FS_ROWS_SCRATCH)
     for i in prange(tiles, num_threads=threads, use_threads_if=threads > 1, schedule="static"):
         kernel(g.data + i * tile * g.outer, y.data + i * tile * y.outer,
                out.data + i * tile * out.outer, min(tile, rows - i * tile), n,
                g.outer // itemsize, y.outer // itemsize, out.outer // itemsize,
-               _aligned(memory) + threadid() * FS_ROWS_SCRATCH)
+               aligned(memory) + threadid() * FS_ROWS_SCRATCH)
     free(memory)
     return 0
 
@@ -80,7 +66,7 @@ cdef int _columns(
     """One strip of columns a tile."""
     cdef Py_ssize_t strips = (inner + COLUMNS - 1) // COLUMNS
     cdef Py_ssize_t i, first
-    cdef char *memory = _scratch(threads, FS_BACKWARD_SCRATCH)
+    cdef void *memory = scratch(threads, FS_BACKWARD_SCRATCH)
     for i in prange(
         outer * strips, num_threads=threads, use_threads_if=threads > 1, schedule="static"
     ):
@@ -90,7 +76,7 @@ cdef int _columns(
                out.data + i // strips * out.outer + first * itemsize,
                min(<Py_ssize_t> COLUMNS, inner - first), n,
                g.n // itemsize, y.n // itemsize, out.n // itemsize,
-               _aligned(memory) + threadid() * FS_BACKWARD_SCRATCH)
+               aligned(memory) + threadid() * FS_BACKWARD_SCRATCH)
     free(memory)
     return 0
 
@@ -117,8 +103,7 @@ def _compute(int operation, cnp.ndarray g, cnp.ndarray y, cnp.ndarray out):
 
 cdef bint _apart(cnp.ndarray x, cnp.ndarray out) noexcept:
     """Whether contiguous arrays of one size share either no memory or all of it."""
-    cdef Py_ssize_t distance = <char *> cnp.PyArray_DATA(out) - <char *> cnp.PyArray_DATA(x)
-    return distance == 0 or not -cnp.PyArray_NBYTES(x) < distance < cnp.PyArray_NBYTES(x)
+    return cnp.PyArray_DATA(x) == cnp.PyArray_DATA(out) or not overlap(x, out)
 
 
 cdef bint _alike(cnp.ndarray x, cnp.ndarray y) noexcept:

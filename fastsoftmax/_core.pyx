@@ -132,7 +132,7 @@ _choose_table()
 # Loops over tiles. The views may have any row strides; the elements of a row, or the columns beside
 # each other, are adjacent.
 
-cdef char *_aligned(void *memory) noexcept nogil:
+cdef char *aligned(void *memory) noexcept nogil:
     return <char *> ((<size_t> memory + ALIGNMENT - 1) & ~<size_t> (ALIGNMENT - 1))
 
 
@@ -147,7 +147,7 @@ cdef char *_placed(char *memory, const void *other) noexcept nogil:
     return <char *> (place // ALIGNMENT * ALIGNMENT)
 
 
-cdef void *_scratch(int threads, Py_ssize_t size) except NULL nogil:
+cdef void *scratch(int threads, Py_ssize_t size) except NULL nogil:
     """Scratch memory for a team: `size` bytes each, a multiple of ALIGNMENT."""
     cdef void *memory = malloc(threads * size + ALIGNMENT)
     if memory == NULL:
@@ -166,10 +166,10 @@ cdef int _rows(
     cdef Py_ssize_t tile = 16 * (1 + TILE // (16 * n))
     cdef Py_ssize_t tiles = (rows + tile - 1) // tile
     cdef Py_ssize_t i
-    cdef void *memory = _scratch(threads, FS_ROWS_SCRATCH)
+    cdef void *memory = scratch(threads, FS_ROWS_SCRATCH)
     for i in prange(tiles, num_threads=threads, use_threads_if=threads > 1, schedule="static"):
         kernels.rows(&x[i * tile, 0], &y[i * tile, 0], min(tile, rows - i * tile), n,
-                     x_stride, y_stride, _aligned(memory) + threadid() * FS_ROWS_SCRATCH)
+                     x_stride, y_stride, aligned(memory) + threadid() * FS_ROWS_SCRATCH)
     free(memory)
     return 0
 
@@ -188,9 +188,9 @@ cdef int _gathered_rows(
     cdef Py_ssize_t i, j
     cdef char *mine
     cdef char *gathered
-    cdef void *memory = _scratch(threads, room)
+    cdef void *memory = scratch(threads, room)
     for i in prange(tiles, num_threads=threads, use_threads_if=threads > 1, schedule="static"):
-        mine = _aligned(memory) + threadid() * room
+        mine = aligned(memory) + threadid() * room
         gathered = _placed(mine + FS_ROWS_SCRATCH, &y[i * tile, 0])
         for j in range(i * tile, min(rows, (i + 1) * tile)):
             _table.gather(&x[j, 0], sizeof(real), step, gathered + (j - i * tile) * size, n)
@@ -212,14 +212,14 @@ cdef int _columns(
     cdef Py_ssize_t strips = (inner + width - 1) // width
     cdef Py_ssize_t i
     cdef Py_ssize_t needed = min(FS_SCRATCH, (n + 2) * min(width, (inner + 15) // 16 * 16) * size)
-    cdef void *memory = _scratch(threads, needed)
+    cdef void *memory = scratch(threads, needed)
     for i in prange(
         outer * strips, num_threads=threads, use_threads_if=threads > 1, schedule="static"
     ):
         kernels.columns(&x[i // strips, 0, i % strips * width],
                         &y[i // strips, 0, i % strips * width],
                         min(width, inner - i % strips * width), n, x_stride, y_stride,
-                        _aligned(memory) + threadid() * needed)
+                        aligned(memory) + threadid() * needed)
     free(memory)
     return 0
 
@@ -390,6 +390,12 @@ def _finish(int operation, const real[::1] part, real[::1] result, whole):
     _table.kernels[<int> operation][type].finish(&part[0], &result[0], part.shape[0], &carry)
 
 
+cdef bint overlap(cnp.ndarray x, cnp.ndarray y) noexcept:
+    """Whether two contiguous arrays share memory."""
+    cdef Py_ssize_t distance = <char *> cnp.PyArray_DATA(y) - <char *> cnp.PyArray_DATA(x)
+    return -cnp.PyArray_NBYTES(y) < distance < cnp.PyArray_NBYTES(x)
+
+
 cdef object _direct(fs_operation operation, object input, object dim, bint keepdim, object out):
     """The result for a contiguous array over one dimension, the common case; else None.
 
@@ -398,7 +404,7 @@ cdef object _direct(fs_operation operation, object input, object dim, bint keepd
     """
     cdef cnp.ndarray x, y
     cdef cnp.npy_intp shape[64]
-    cdef Py_ssize_t outer = 1, n, inner = 1, size, overlap
+    cdef Py_ssize_t outer = 1, n, inner = 1, size
     cdef int type, ndim, kept, i, threads, overflow = 0
     cdef long axis
     cdef bint whole_rows
@@ -443,10 +449,10 @@ cdef object _direct(fs_operation operation, object input, object dim, bint keepd
             or not cnp.PyArray_ISCARRAY(y)
         ):
             return None
-        overlap = <char *> cnp.PyArray_DATA(y) - <char *> cnp.PyArray_DATA(x)
-        if -cnp.PyArray_NBYTES(y) < overlap < cnp.PyArray_NBYTES(x):
-            if overlap != 0 or operation == FS_LOGSUMEXP:
-                return None
+        if overlap(x, y) and (
+            cnp.PyArray_DATA(x) != cnp.PyArray_DATA(y) or operation == FS_LOGSUMEXP
+        ):
+            return None
     whole_rows = inner == 1 and n * cnp.PyArray_ITEMSIZE(x) <= LONG_ROW
     if whole_rows and size <= SMALL:
         _one_tile(operation, type, x, y, outer, n)
@@ -472,7 +478,7 @@ cdef void _one_tile(
     cdef char memory[FS_ROWS_SCRATCH + ALIGNMENT]
     _table.kernels[<int> operation][type].rows(
         cnp.PyArray_DATA(x), cnp.PyArray_DATA(y), rows, n,
-        n, 1 if operation == FS_LOGSUMEXP else n, _aligned(memory))
+        n, 1 if operation == FS_LOGSUMEXP else n, aligned(memory))
 
 
 def softmax(input, dim=None, int _stacklevel=3, dtype=None, *, out=None, where=None):

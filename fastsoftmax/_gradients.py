@@ -174,7 +174,7 @@ def _apply(operation: int, grad_output: Any, output: Any, dim: Any, out: Any) ->
         result = empty.transpose(_layout._inverse(order))
     else:
         result = out.view(np.ndarray).reshape(y.shape)
-        g, y = _apart(g, result), _apart(y, result)
+        g, y = _layout.apart(g, result), _layout.apart(y, result)
     if y.size:
         with np.errstate(all="ignore"):
             if dtype.char == "g":
@@ -190,12 +190,6 @@ def _operand(name: str, argument: str, value: Any) -> tuple[Array, np.dtype[Any]
         name, argument, value, f"fill it first, {argument}.filled(0)"
     )
     return array, _arguments.result_dtype(name, array.dtype, None)
-
-
-def _apart(x: Array, out: Array) -> Array:
-    """A copy of x where writing to `out` would change what is yet to be read."""
-    in_place = (x.ctypes.data, x.strides, x.dtype) == (out.ctypes.data, out.strides, out.dtype)
-    return x.copy() if not in_place and np.may_share_memory(x, out) else x
 
 
 def _compute_in_place(

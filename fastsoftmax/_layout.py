@@ -120,6 +120,12 @@ def _zero_dimensional(operation: int, x: Array, target: np.dtype[Any], out: Any,
     return value.reshape(())
 
 
+def apart(x: Array, out: Array) -> Array:
+    """A copy of x where writing to `out` would change what is yet to be read."""
+    in_place = (x.ctypes.data, x.strides, x.dtype) == (out.ctypes.data, out.strides, out.dtype)
+    return x.copy() if not in_place and np.may_share_memory(x, out) else x
+
+
 def _inverse(order: Sequence[int]) -> list[int]:
     return sorted(range(len(order)), key=order.__getitem__)
 

@@ -13,7 +13,7 @@ from libc.math cimport NAN, expm1, isfinite, isnan
 from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 
-from fastsoftmax._core cimport table, type_of
+from fastsoftmax._core cimport aligned, overlap, scratch, table, type_of
 from fastsoftmax._kernels cimport (
     FS_ROWS_SCRATCH, FS_SCRATCH, fpenv_enter, fpenv_leave, fs_fpenv, fs_lines, fs_loss_kernels,
     fs_wanted,
@@ -128,18 +128,9 @@ cdef Job _job(cnp.ndarray x, object weight, double label_smoothing):
     return job
 
 
-cdef char *_memory(const Job *job, int threads) except NULL nogil:
-    cdef char *memory = <char *> malloc(threads * job.room + ALIGNMENT)
-    if memory == NULL:
-        with gil:
-            raise MemoryError(f"no memory for {threads} threads' {job.room} bytes of scratch space")
-    return memory
-
-
-cdef Room _room(const Job *job, char *memory, int thread) noexcept nogil:
+cdef Room _room(const Job *job, void *memory, int thread) noexcept nogil:
     cdef Room room
-    memory = <char *> ((<size_t> memory + ALIGNMENT - 1) & ~<size_t> (ALIGNMENT - 1))
-    room.scratch = memory + thread * job.room
+    room.scratch = aligned(memory) + thread * job.room
     room.classes = <int64_t *> (room.scratch + job.scratch)
     room.picked = <double *> (room.classes + job.width)
     room.values = room.picked + job.width
@@ -292,7 +283,7 @@ cdef int _run(const Job *job, Sums *total, int threads) except -1 nogil:
     """All tiles, a batch of them at a time: the losses and their sums, or the gradients."""
     cdef Py_ssize_t tiles = (job.calls + job.together - 1) // job.together
     cdef Py_ssize_t batch = 0, tile, count
-    cdef char *memory = _memory(job, threads)
+    cdef void *memory = scratch(threads, job.room)
     cdef fs_fpenv callers
     cdef Sums *sums = <Sums *> malloc(min(tiles, <Py_ssize_t> BATCH) * sizeof(Sums))
     if sums == NULL:
@@ -340,12 +331,6 @@ cdef Sums _by_team(const Job *job) except *:
     finally:
         end_team(threads)
     return total
-
-
-cdef bint _overlap(cnp.ndarray a, cnp.ndarray b) noexcept:
-    """Whether two contiguous arrays share memory."""
-    cdef Py_ssize_t distance = <char *> cnp.PyArray_DATA(b) - <char *> cnp.PyArray_DATA(a)
-    return -cnp.PyArray_NBYTES(b) < distance < cnp.PyArray_NBYTES(a)
 
 
 cdef bint _directly(
@@ -430,7 +415,7 @@ def direct_class_gradient(
             return None
         y = out
         if (cnp.PyArray_TYPE(y) != cnp.PyArray_TYPE(x) or not cnp.PyArray_ISCARRAY(y)
-                or not cnp.PyArray_SAMESHAPE(x, y) or _overlap(x, y) or _overlap(target, y)):
+                or not cnp.PyArray_SAMESHAPE(x, y) or overlap(x, y) or overlap(target, y)):
             return None
     count = 0
     if reduction == "mean":

@@ -110,7 +110,7 @@ def cross_entropy(
     >>> loss.shape, round(float(loss), 4)
     ((), 57.2568)
     """
-    if weight is None and size_average is None and reduce is None and _is_zero(label_smoothing):
+    if _is_plain(weight, size_average, reduce, label_smoothing):
         direct = _loss_kernels.direct_class_loss(input, target, ignore_index, reduction)
         if direct is not None:
             return direct
@@ -252,7 +252,7 @@ def cross_entropy_backward(
     array([[-0.1705,  0.1212,  0.0493],
            [ 0.0556, -0.0893,  0.0337]])
     """
-    if weight is None and size_average is None and reduce is None and _is_zero(label_smoothing):
+    if _is_plain(weight, size_average, reduce, label_smoothing):
         direct = _loss_kernels.direct_class_gradient(
             grad_output, input, target, ignore_index, reduction, out
         )
@@ -278,8 +278,10 @@ def cross_entropy_backward(
     return result.reshape(given_shape) if out is None else out
 
 
-def _is_zero(label_smoothing: Any) -> bool:
-    return type(label_smoothing) is float and label_smoothing == 0
+def _is_plain(weight: Any, size_average: Any, reduce: Any, label_smoothing: Any) -> bool:
+    """Whether a call may go straight to the kernels, as far as these arguments go."""
+    plain = weight is None and size_average is None and reduce is None
+    return plain and type(label_smoothing) is float and label_smoothing == 0
 
 
 def _problem(
@@ -349,9 +351,7 @@ def _quotient(a: Any, b: Any, problem: Problem) -> Any:
 def _apart(problem: Problem, g: Array, out: Array) -> tuple[Problem, Array]:
     """Copies of what `out` would overwrite before it is read."""
     x, target, weight = problem.x, problem.target, problem.weight
-    in_place = (x.ctypes.data, x.strides, x.dtype) == (out.ctypes.data, out.strides, out.dtype)
-    if not in_place and np.may_share_memory(x, out):
-        x = x.copy()
+    x = _layout.apart(x, out)
     if np.may_share_memory(target, out):
         target = target.copy()
     if weight is not None and np.may_share_memory(weight, out):

@@ -9,12 +9,11 @@
 #define _GNU_SOURCE
 #include <math.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "memory.h"
+#include "failures.h"
 #include "surroundings.h"
 
 enum { PATTERNS = 15, MAX_N = 5003, MAX_COUNT = 600, MAX_TILE = 320000 };
@@ -45,7 +44,6 @@ typedef struct {
 
 /* Failures */
 
-static int failures;
 static call current;
 
 static void print_current(void) {
@@ -54,24 +52,6 @@ static void print_current(void) {
            OPERATION_NAMES[c->op], TYPE_NAMES[c->type], FORM_NAMES[c->form], c->n, c->start, c->start + c->count - 1,
            c->g_gap, c->y_gap, c->out_gap, c->at_end ? ", at the end" : "", PLACE_NAMES[c->where],
            c->hostile ? ", hostile" : "");
-}
-
-static void fail(const char *what, ...) {
-    va_list arguments;
-    va_start(arguments, what);
-    if (failures++ < 20) {
-        print_current();
-        vprintf(what, arguments);
-        putchar('\n');
-    }
-    va_end(arguments);
-}
-
-static void crashed(int number) {
-    print_current(); /* not safe in a handler, but better than silence */
-    printf("signal %d: a read or write out of bounds?\n", number);
-    fflush(stdout);
-    _exit(1);
 }
 
 /* The pool: a row for each pattern, and what is expected of it */

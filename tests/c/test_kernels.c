@@ -9,13 +9,12 @@
 #define _GNU_SOURCE
 #include <math.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "expected.h"
 #include "kernels.h"
+#include "failures.h"
 #include "surroundings.h"
 
 enum { MAX_COUNT = 70, MAX_TILE = 90000, LEAST_PART = 16 };
@@ -46,7 +45,6 @@ typedef struct {
 
 /* Failures */
 
-static int failures;
 static call current;
 
 static void print_current(void) {
@@ -55,24 +53,6 @@ static void print_current(void) {
            OPERATION_NAMES[c->op], TYPE_NAMES[c->type], FORM_NAMES[c->form], c->n, c->start, c->start + c->count - 1,
            c->x_gap, c->y_gap, c->part, c->at_end ? ", at the end" : "", c->in_place ? ", in place" : "",
            c->hostile ? ", hostile" : "");
-}
-
-static void fail(const char *what, ...) {
-    va_list arguments;
-    va_start(arguments, what);
-    if (failures++ < 20) {
-        print_current();
-        vprintf(what, arguments);
-        putchar('\n');
-    }
-    va_end(arguments);
-}
-
-static void crashed(int number) {
-    print_current(); /* not safe in a handler, but better than silence */
-    printf("signal %d: a read or write out of bounds?\n", number);
-    fflush(stdout);
-    _exit(1);
 }
 
 /* One call */

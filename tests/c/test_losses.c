@@ -9,13 +9,12 @@
 #define _GNU_SOURCE
 #include <math.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "expected_losses.h"
 #include "kernels.h"
+#include "failures.h"
 #include "surroundings.h"
 
 enum { MAX_COUNT = 70, MAX_TILE = 20 * (LONGEST + 3), MAX_TARGETS = 8, X_CANARY = 0xFF };
@@ -40,7 +39,6 @@ typedef struct {
 
 /* Failures */
 
-static int failures;
 static call current;
 
 static void print_current(void) {
@@ -48,24 +46,6 @@ static void print_current(void) {
     printf("FAILED %s %s_%s %s: n %d, pool rows %d to %d, gap %d%s%s%s: ", c->table->isa, c->what->name,
            TYPE_NAMES[c->type], FORM_NAMES[c->form], c->n, c->start, c->start + c->count - 1, c->gap,
            c->at_end ? ", at the end" : "", c->in_place ? ", in place" : "", c->hostile ? ", hostile" : "");
-}
-
-static void fail(const char *what, ...) {
-    va_list arguments;
-    va_start(arguments, what);
-    if (failures++ < 20) {
-        print_current();
-        vprintf(what, arguments);
-        putchar('\n');
-    }
-    va_end(arguments);
-}
-
-static void crashed(int number) {
-    print_current(); /* not safe in a handler, but better than silence */
-    printf("signal %d: a read or write out of bounds?\n", number);
-    fflush(stdout);
-    _exit(1);
 }
 
 /* One call */

@@ -9,7 +9,7 @@
 
 #define LAST_EXPONENT 40
 #define REACH_f32 60
-#define FACTOR_f32 (-0x1p-60 / EIGHTHS[0])
+#define FACTOR_f32 (-0x1p-60 / EXP_CONSTANT_f32)
 #define LEAST_TOTAL_f32 0x1p-60 /* 2**-126 < FACTOR * 2**-60 */
 #define MOST_TOTAL_f32 0x1p32   /* 2**-(126 + REACH) * 2**32 < 2**-149 / 4 */
 #define REACH_f64 300
