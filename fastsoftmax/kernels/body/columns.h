@@ -47,31 +47,38 @@ static ALWAYS_INLINE T(v) S(column_at)(const S(column) *column, ptrdiff_t j, int
     return S(load_some)(column->x + j * column->step, column->count, negate);
 }
 
-/* Sum of exp(x) * 2**-N; packed columns are replaced by their exponentials. */
+/* Sum of exp(x) * 2**-N; packed columns are replaced by their exponentials where those are `kept`. */
 static ALWAYS_INLINE void S(column_exp_some)(const S(column) *column, ptrdiff_t j, int vectors,
-                                             const T(reference) *ref, int ordinary, int negate, T(run) *run) {
+                                             const T(reference) *ref, int ordinary, int negate, int kept,
+                                             T(run) *run) {
     T(v) v[T(TOGETHER)];
     for (int k = 0; k < vectors; k++) v[k] = S(column_at)(column, j + k, negate);
     T(exp)(v, vectors, ref, ordinary);
     for (int k = 0; k < vectors; k++) {
-        if (column->packed) T(store)(column->packed + (j + k) * column->step, v[k]);
+        if (kept && column->packed) T(store)(column->packed + (j + k) * column->step, v[k]);
         T(run_add)(run, v[k]);
     }
 }
 
-static ALWAYS_INLINE T(sum) S(column_exp)(const S(column) *column, ptrdiff_t n, T(v) top, int ordinary, int negate) {
-    const T(reference) ref = T(make_reference)(top);
+static ALWAYS_INLINE T(sum) S(column_exp_of)(const S(column) *column, ptrdiff_t n, const T(reference) *ref,
+                                             int ordinary, int negate, int kept) {
     T(sum) sum = T(sum_zero)();
     ptrdiff_t j = 0;
     while (j < n) {
         const ptrdiff_t end = n - j < FOLD ? n : j + FOLD;
         T(run) run = T(run_start)();
         for (; j + T(TOGETHER) <= end; j += T(TOGETHER))
-            S(column_exp_some)(column, j, T(TOGETHER), &ref, ordinary, negate, &run);
-        for (; j < end; j++) S(column_exp_some)(column, j, 1, &ref, ordinary, negate, &run);
+            S(column_exp_some)(column, j, T(TOGETHER), ref, ordinary, negate, kept, &run);
+        for (; j < end; j++) S(column_exp_some)(column, j, 1, ref, ordinary, negate, kept, &run);
         T(sum_fold)(&sum, run);
     }
     return sum;
+}
+
+static ALWAYS_INLINE T(sum) S(column_exp)(const S(column) *column, ptrdiff_t n, T(v) top, int negate, int kept) {
+    const T(reference) ref = T(make_reference)(top);
+    return column->ordinary ? S(column_exp_of)(column, n, &ref, 1, negate, kept)
+                            : S(column_exp_of)(column, n, &ref, 0, negate, kept);
 }
 
 /* The sum below the maximum, and how many others equal it. */
@@ -101,32 +108,56 @@ static NEVER_INLINE void S(column_rest)(const S(column) *column, ptrdiff_t n, T(
         *rest = S(column_rest_of)(column, n, top, 0);
 }
 
+/* As group_rest (rows.h), but the sum itself tells of each column whether its maximum is far ahead: the exact rest of
+ * those is taken then. It is not for short columns, of which there often are confident ones among so many. */
+static NEVER_INLINE void S(long_column_rest)(const S(column) *column, ptrdiff_t n, T(v) top, T(rest) *rest) {
+    enum { W = T(LANES), PARTS = sizeof *rest / sizeof(double) };
+    T(v) exp_top = top;
+    const T(reference) ref = T(make_reference)(top);
+    T(exp)(&exp_top, 1, &ref, 0);
+    rest->sum = S(column_exp)(column, n, top, 0, 0);
+    T(sum_add)(&rest->sum, T(neg)(exp_top));
+    T(others)(rest, T(set1)(0));
+    const T(m) near = T(ge)(T(sum_narrowed)(&rest->sum), T(mul)(exp_top, T(set1)(S(near_share)(n))));
+    if (T(all)(near)) return;
+    T(rest) exact;
+    S(column_rest)(column, n, top, &exact);
+    T(elem) is_near[W];
+    T(store)(is_near, T(keep)(near, T(set1)(1)));
+    double to[PARTS], from[PARTS];
+    memcpy(to, rest, sizeof to);
+    memcpy(from, &exact, sizeof from);
+    for (int i = 0; i < PARTS; i++) to[i] = is_near[i % W] == 1 ? to[i] : from[i];
+    memcpy(rest, to, sizeof to);
+}
+
 /* The ending of a vector of columns (for FS_LOGSUMEXP, the results themselves in .a). */
 static ALWAYS_INLINE S(ending) S(column_ending)(const S(column) *column, ptrdiff_t n, T(v) top, fs_operation op,
-                                                const double *scale, ptrdiff_t count) {
-    const int negate = op == FS_SOFTMIN && !column->packed; /* packing negates */
-    if (op == FS_SOFTMAX || op == FS_SOFTMIN) {
-        T(sum) sum =
-            column->ordinary ? S(column_exp)(column, n, top, 1, negate) : S(column_exp)(column, n, top, 0, negate);
+                                                int negate, const double *scale, ptrdiff_t count) {
+    if (op == FS_SOFTMAX) {
+        const T(sum) sum = S(column_exp)(column, n, top, negate, 1);
         T(factor) factor = S(factors)(scale, count, &sum);
         return (S(ending)){factor.hi, factor.lo};
     }
     T(rest) rest;
-    S(column_rest)(column, n, top, &rest);
+    if (n < FS_SHORT_ROW)
+        S(column_rest)(column, n, top, &rest);
+    else
+        S(long_column_rest)(column, n, top, &rest);
     if (op == FS_LOG_SOFTMAX) return (S(ending)){top, T(log_tail)(top, &rest)};
     return (S(ending)){T(logsumexp)(top, &rest), T(set1)(0)};
 }
 
 /* Columns too long for scratch memory, one vector of them after the other. */
 static ALWAYS_INLINE void S(long_columns)(const S(elem) *x, S(elem) *y, ptrdiff_t columns, ptrdiff_t n,
-                                          ptrdiff_t x_stride, ptrdiff_t y_stride, fs_operation op,
+                                          ptrdiff_t x_stride, ptrdiff_t y_stride, fs_operation op, int negate,
                                           const double *scale) {
-    const int negate = op == FS_SOFTMIN;
     for (ptrdiff_t first = 0; first < columns; first += T(LANES)) {
         const S(column) column = {NULL, x + first, x_stride, columns - first, 0};
         T(v) top = S(column_at)(&column, 0, negate);
         for (ptrdiff_t j = 1; j < n; j++) top = T(max)(S(column_at)(&column, j, negate), top);
-        S(ending) ending = S(column_ending)(&column, n, top, op, scale ? scale + first : NULL, columns - first);
+        S(ending) ending =
+            S(column_ending)(&column, n, top, op, negate, scale ? scale + first : NULL, columns - first);
         if (op == FS_LOGSUMEXP) {
             S(put_logsumexp)(y + first, 1, ending.a, top, column.count, column.x, n, 1, x_stride);
             continue;
@@ -161,8 +192,8 @@ static ALWAYS_INLINE T(v) S(pack_vector)(const S(elem) *x, ptrdiff_t count, ptrd
 
 /* Packs columns side by side, `step` of them to a line, and puts their maxima in tops; whether all is ordinary. A few
  * vectors go one after the other, their maxima in registers; more go line by line, as memory is. */
-static ALWAYS_INLINE int S(pack)(const S(elem) *x, ptrdiff_t columns, ptrdiff_t n, ptrdiff_t x_stride,
-                                 T(elem) *packed, T(elem) *tops, ptrdiff_t step, int negate) {
+static NEVER_INLINE int S(pack)(const S(elem) *x, ptrdiff_t columns, ptrdiff_t n, ptrdiff_t x_stride, T(elem) *packed,
+                                T(elem) *tops, ptrdiff_t step, int negate) {
     enum { W = T(LANES), FEW = 2 };
     T(v) low = T(set1)(0);
     if (step <= FEW * W) {
@@ -189,18 +220,19 @@ static ALWAYS_INLINE int S(pack)(const S(elem) *x, ptrdiff_t columns, ptrdiff_t 
 
 /* As many columns as fit: `vectors` vectors of them, packed side by side. */
 static ALWAYS_INLINE void S(strip)(const S(elem) *x, S(elem) *y, ptrdiff_t columns, ptrdiff_t n, ptrdiff_t x_stride,
-                                   ptrdiff_t y_stride, T(elem) *scratch, fs_operation op, const double *scale) {
+                                   ptrdiff_t y_stride, T(elem) *scratch, fs_operation op, int negate,
+                                   const double *scale) {
     enum { W = T(LANES) };
     const ptrdiff_t vectors = (columns + W - 1) / W;
     const ptrdiff_t step = vectors * W;
     T(elem) *tops = scratch;
     T(elem) *packed = scratch + step;
-    const int ordinary = S(pack)(x, columns, n, x_stride, packed, tops, step, op == FS_SOFTMIN);
+    const int ordinary = S(pack)(x, columns, n, x_stride, packed, tops, step, negate);
     T(elem) *ending_b = packed + n * step;
     for (ptrdiff_t i = 0; i < step; i += W) {
         const S(column) column = {packed + i, NULL, step, W, ordinary};
         T(v) top = T(load)(tops + i);
-        S(ending) ending = S(column_ending)(&column, n, top, op, scale ? scale + i : NULL, columns - i);
+        S(ending) ending = S(column_ending)(&column, n, top, op, 0, scale ? scale + i : NULL, columns - i);
         if (op == FS_LOGSUMEXP) S(put_logsumexp)(y + i, 1, ending.a, top, columns - i, x + i, n, 1, x_stride);
         T(store)(tops + i, ending.a);
         T(store)(ending_b + i, ending.b);
@@ -234,13 +266,14 @@ static ALWAYS_INLINE ptrdiff_t S(strip_width)(ptrdiff_t n) {
 
 /* Types: S, computed in T. Max error, range, aliasing, scale: as for rows; last bits may differ from theirs. */
 static ALWAYS_INLINE void S(columns)(const S(elem) *x, S(elem) *y, ptrdiff_t columns, ptrdiff_t n, ptrdiff_t x_stride,
-                                     ptrdiff_t y_stride, T(elem) *scratch, fs_operation op, const double *scale) {
+                                     ptrdiff_t y_stride, T(elem) *scratch, fs_operation op, int negate,
+                                     const double *scale) {
     const ptrdiff_t fit = S(strip_width)(n);
     if (fit == 0) {
-        S(long_columns)(x, y, columns, n, x_stride, y_stride, op, scale);
+        S(long_columns)(x, y, columns, n, x_stride, y_stride, op, negate, scale);
         return;
     }
     for (ptrdiff_t first = 0; first < columns; first += fit)
         S(strip)(x + first, y + first, columns - first < fit ? columns - first : fit, n, x_stride, y_stride, scratch,
-                 op, scale ? scale + first : NULL);
+                 op, negate, scale ? scale + first : NULL);
 }

@@ -3,30 +3,30 @@
  *
  * Included once for each element type; see body.h. */
 
-/* Shared by softmax and scaled softmax, not to be there twice. */
+/* Shared by softmax, softmin (`negate`) and scaled softmax, not to be there three times. */
 static NEVER_INLINE void S(softmax_rows)(const S(elem) *x, S(elem) *y, ptrdiff_t rows, ptrdiff_t n,
-                                         ptrdiff_t x_stride, ptrdiff_t y_stride, T(elem) *scratch,
+                                         ptrdiff_t x_stride, ptrdiff_t y_stride, T(elem) *scratch, int negate,
                                          const double *scale) {
     if (n < FS_SHORT_ROW)
-        S(short_rows)(x, y, rows, n, x_stride, y_stride, scratch, FS_SOFTMAX, scale);
+        S(short_rows)(x, y, rows, n, x_stride, y_stride, scratch, FS_SOFTMAX, negate, scale);
     else
-        S(rows_softmax)(x, y, rows, n, x_stride, y_stride, scratch, 0, scale);
+        S(rows_softmax)(x, y, rows, n, x_stride, y_stride, scratch, negate, scale);
 }
 
 static NEVER_INLINE void S(softmax_columns)(const S(elem) *x, S(elem) *y, ptrdiff_t columns, ptrdiff_t n,
-                                            ptrdiff_t x_stride, ptrdiff_t y_stride, T(elem) *scratch,
+                                            ptrdiff_t x_stride, ptrdiff_t y_stride, T(elem) *scratch, int negate,
                                             const double *scale) {
-    S(columns)(x, y, columns, n, x_stride, y_stride, scratch, FS_SOFTMAX, scale);
+    S(columns)(x, y, columns, n, x_stride, y_stride, scratch, FS_SOFTMAX, negate, scale);
 }
 
 #define SHORT_OR(OP, LONG_ENOUGH_ROWS)                                                                               \
     do {                                                                                                             \
         if (n < FS_SHORT_ROW)                                                                                        \
-            S(short_rows)(x, y, rows, n, x_stride, y_stride, scratch, OP, NULL);                                     \
+            S(short_rows)(x, y, rows, n, x_stride, y_stride, scratch, OP, 0, NULL);                                  \
         else                                                                                                         \
             LONG_ENOUGH_ROWS;                                                                                        \
     } while (0)
-#define COLUMNS(OP) S(columns)(x, y, columns, n, x_stride, y_stride, scratch, OP, NULL)
+#define COLUMNS(OP) S(columns)(x, y, columns, n, x_stride, y_stride, scratch, OP, 0, NULL)
 
 #define DEFINE_ENTRIES(NAME, OP, ROWS, COLUMNS)                                                                      \
     static void S(fs_##NAME##_rows)(const void *x, void *y, ptrdiff_t rows, ptrdiff_t n, ptrdiff_t x_stride,         \
@@ -52,14 +52,13 @@ static NEVER_INLINE void S(softmax_columns)(const S(elem) *x, S(elem) *y, ptrdif
         fpenv_leave(callers);                                                                                        \
     }
 
-DEFINE_ENTRIES(softmax, FS_SOFTMAX, S(softmax_rows)(x, y, rows, n, x_stride, y_stride, scratch, NULL),
-               S(softmax_columns)(x, y, columns, n, x_stride, y_stride, scratch, NULL))
+DEFINE_ENTRIES(softmax, FS_SOFTMAX, S(softmax_rows)(x, y, rows, n, x_stride, y_stride, scratch, 0, NULL),
+               S(softmax_columns)(x, y, columns, n, x_stride, y_stride, scratch, 0, NULL))
 DEFINE_ENTRIES(log_softmax, FS_LOG_SOFTMAX,
                SHORT_OR(FS_LOG_SOFTMAX, S(rows_log_softmax)(x, y, rows, n, x_stride, y_stride)),
                COLUMNS(FS_LOG_SOFTMAX))
-DEFINE_ENTRIES(softmin, FS_SOFTMIN,
-               SHORT_OR(FS_SOFTMIN, S(rows_softmax)(x, y, rows, n, x_stride, y_stride, scratch, 1, NULL)),
-               COLUMNS(FS_SOFTMIN))
+DEFINE_ENTRIES(softmin, FS_SOFTMIN, S(softmax_rows)(x, y, rows, n, x_stride, y_stride, scratch, 1, NULL),
+               S(softmax_columns)(x, y, columns, n, x_stride, y_stride, scratch, 1, NULL))
 DEFINE_ENTRIES(logsumexp, FS_LOGSUMEXP, SHORT_OR(FS_LOGSUMEXP, S(rows_logsumexp)(x, y, rows, n, x_stride, y_stride)),
                COLUMNS(FS_LOGSUMEXP))
 #undef DEFINE_ENTRIES

@@ -64,20 +64,15 @@ static ALWAYS_INLINE v_f64 scale_f64(v_f64 e, factor_f64 factor) {
 static ALWAYS_INLINE void log_tail_wide_f32(v_f32 top, const rest_f32 *rest, v_f64 tail[2]) {
     reference_f32 ref = make_reference_f32(top);
     v_f32 start = sub_f32(top, ref.shift);
-    const v_f64 none = set1_f64(0), from_constant = set1_f64(1 / EXP_CONSTANT_f32);
-    for (int i = 0; i < 2; i++) {
-        const v_f64 sum = mul_f64(rest->sum.hi[i], from_constant);
-        tail[i] = log_beyond_top_f64(i ? widen_high_f32(start) : widen_low_f32(start),
-                                     i ? widen_high_f32(ref.n_top) : widen_low_f32(ref.n_top), rest->others[i], sum,
-                                     none, 0)
-                      .hi;
-    }
+    for (int i = 0; i < 2; i++)
+        tail[i] = log_beyond_top_f32(i ? widen_high_f32(start) : widen_low_f32(start),
+                                     i ? widen_high_f32(ref.n_top) : widen_low_f32(ref.n_top), rest->others[i],
+                                     rest->sum.hi[i]);
 }
 
-static ALWAYS_INLINE pair_f64 log_tail_wide_f64(v_f64 top, const rest_f64 *rest) {
+static NEVER_INLINE pair_f64 log_tail_wide_f64(v_f64 top, const rest_f64 *rest) {
     reference_f64 ref = make_reference_f64(top);
-    return log_beyond_top_f64(sub_f64(top, ref.shift), ref.n_top, rest->others[0], rest->sum.hi[0], rest->sum.lo[0],
-                              1);
+    return log_beyond_top_f64(sub_f64(top, ref.shift), ref.n_top, rest->others[0], rest->sum.hi[0], rest->sum.lo[0]);
 }
 
 /* The tails in float64, LANES of them. */

@@ -24,7 +24,7 @@ static ALWAYS_INLINE void S(reduce_part)(const S(elem) *x, ptrdiff_t n, fs_carry
     if (op == FS_SOFTMAX || op == FS_SOFTMIN)
         rest.sum = S(group_exp)(x, NULL, 1, n, 0, 0, NULL, negate, &group);
     else
-        S(group_rest)(x, 1, n, 0, &group, &rest);
+        S(group_rest)(x, NULL, 1, n, 0, 0, &group, &rest);
     carry->top = top;
     carry->others = S(first_lane)(rest.others[0]);
     carry->sum = S(first_lane)(rest.sum.hi[0]);

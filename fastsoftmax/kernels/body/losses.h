@@ -26,7 +26,7 @@ static ALWAYS_INLINE void S(rows_parts)(const S(elem) *x, ptrdiff_t rows, ptrdif
         double tails[T(LANES)];
         const T(v) top = S(group_tops)(from, count, n, stride, 0, &group);
         T(rest) rest;
-        S(group_rest)(from, count, n, stride, &group, &rest);
+        S(group_rest)(from, NULL, count, n, stride, 0, &group, &rest);
         T(put_tails)(tails, top, &rest);
         S(put_parts)(parts + 2 * first, top, tails, count);
     }
@@ -35,7 +35,10 @@ static ALWAYS_INLINE void S(rows_parts)(const S(elem) *x, ptrdiff_t rows, ptrdif
 static ALWAYS_INLINE void S(column_parts)(const S(column) *column, ptrdiff_t n, T(v) top, double *parts,
                                           ptrdiff_t count) {
     T(rest) rest;
-    S(column_rest)(column, n, top, &rest);
+    if (n < FS_SHORT_ROW)
+        S(column_rest)(column, n, top, &rest);
+    else
+        S(long_column_rest)(column, n, top, &rest);
     double tails[T(LANES)];
     T(put_tails)(tails, top, &rest);
     S(put_parts)(parts, top, tails, count);
@@ -102,9 +105,9 @@ static void S(fs_parts)(const void *x, const fs_lines *lines, double *parts, voi
 static void S(fs_scaled)(const void *x, void *y, const fs_lines *lines, const double *scale, void *scratch) {
     const fs_fpenv callers = fpenv_enter();
     if (lines->step == 1)
-        S(softmax_rows)(x, y, lines->count, lines->n, lines->stride, lines->stride, scratch, scale);
+        S(softmax_rows)(x, y, lines->count, lines->n, lines->stride, lines->stride, scratch, 0, scale);
     else
-        S(softmax_columns)(x, y, lines->count, lines->n, lines->step, lines->step, scratch, scale);
+        S(softmax_columns)(x, y, lines->count, lines->n, lines->step, lines->step, scratch, 0, scale);
     fpenv_leave(callers);
 }
 

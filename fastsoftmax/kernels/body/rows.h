@@ -110,9 +110,10 @@ static ALWAYS_INLINE void S(exp_at)(const S(elem) *x, T(v) *e, int vectors, cons
 }
 
 /* The sum of exp(x) * 2**-N, and these in e unless it is NULL. Fetches what lies `ahead` elements further on, the
- * next group, so that its first stage does not wait for memory while this one computes. */
+ * next group, so that its first stage does not wait for memory while this one computes, and for the same reason the
+ * lines of `later`, unless it is NULL, where the last stage will store. */
 static ALWAYS_INLINE T(sum) S(row_exp)(const S(elem) *x, T(elem) *e, ptrdiff_t n, T(reference) ref, ptrdiff_t ahead,
-                                       int ordinary, int negate) {
+                                       const S(elem) *later, int ordinary, int negate) {
     enum { W = T(LANES), STEP = W * T(TOGETHER) };
     T(v) last = S(load_signed)(x + n - W, negate);
     T(sum) sum = T(sum_zero)();
@@ -122,6 +123,8 @@ static ALWAYS_INLINE T(sum) S(row_exp)(const S(elem) *x, T(elem) *e, ptrdiff_t n
         T(run) run = T(run_start)();
         for (; i + STEP <= end; i += STEP) {
             for (int k = 0; k < T(TOGETHER); k++) prefetch(x + i + k * W + ahead);
+            if (later)
+                for (int k = 0; k < T(TOGETHER); k++) prefetch_for_store(later + i + k * W);
             S(exp_at)(x + i, v, T(TOGETHER), &ref, ordinary, negate);
             for (int k = 0; k < T(TOGETHER); k++) {
                 if (e) T(store)(e + i + k * W, v[k]);
@@ -239,17 +242,25 @@ static ALWAYS_INLINE ptrdiff_t S(rows_together)(ptrdiff_t n) {
 }
 
 /* The sum of all exponentials less that of the maximum has the digits of the rest where that is more than about
- * sqrt(n) * 2**-13 of it, since the low part of a run is rounded at 2**-40 (sum.h). It is, where some other element
- * is so near the maximum. */
-static ALWAYS_INLINE T(elem) S(near_reach)(ptrdiff_t n) {
+ * sqrt(n) * 2**-13 of the maximum's, since the low part of a run is rounded at 2**-40 (sum.h): 2**-(half_bits / 2).
+ */
+static ALWAYS_INLINE int S(near_half_bits)(ptrdiff_t n) {
     int bits = 0;
-    while (bits < 26 && n >> bits > 1) bits++;
-    return (T(elem))(0.6931 * (13 - 0.5 * (bits + 1)));
+    while (bits < 25 && n >> bits > 1) bits++;
+    return 25 - bits;
+}
+
+/* It is, where some other element is so near the maximum; */
+static ALWAYS_INLINE T(elem) S(near_reach)(ptrdiff_t n) { return (T(elem))(0.6931 / 2 * S(near_half_bits)(n)); }
+
+/* and, by a whole number of bits, where it is that share of the maximum's. */
+static ALWAYS_INLINE T(elem) S(near_share)(ptrdiff_t n) {
+    return (T(elem))1 / (T(elem))(1 << S(near_half_bits)(n) / 2);
 }
 
 /* First stage: the maxima and references of `count` rows. The lanes of absent rows stay finite. */
-static ALWAYS_INLINE T(v) S(group_tops)(const S(elem) *x, ptrdiff_t count, ptrdiff_t n, ptrdiff_t stride, int negate,
-                                        S(references) *group) {
+static NEVER_INLINE T(v) S(group_tops)(const S(elem) *x, ptrdiff_t count, ptrdiff_t n, ptrdiff_t stride, int negate,
+                                       S(references) *group) {
     T(elem) tops[T(LANES)][T(LANES)];
     S(bounds) all = {T(set1)(0), T(set1)(0)};
     for (ptrdiff_t i = 0; i < count; i++) {
@@ -279,27 +290,29 @@ static ALWAYS_INLINE T(sum)
         T(elem) *e = y ? S(exp_store)(y + i * y_stride, scratch + i * n, n) : NULL;
         const T(reference) ref = S(reference_of)(group, i);
         T(put_row_sum)(&sums, i,
-                       group->ordinary ? S(row_exp)(x + i * x_stride, e, n, ref, count * x_stride, 1, negate)
-                                       : S(row_exp)(x + i * x_stride, e, n, ref, count * x_stride, 0, negate));
+                       group->ordinary ? S(row_exp)(x + i * x_stride, e, n, ref, count * x_stride, NULL, 1, negate)
+                                       : S(row_exp)(x + i * x_stride, e, n, ref, count * x_stride, NULL, 0, negate));
     }
     for (ptrdiff_t i = count; i < T(LANES); i++) T(put_row_sum)(&sums, i, T(sum_zero)());
     return T(row_sums_total)(&sums);
 }
 
-/* The same for the logarithms: the sums below the maxima, and how many others equal them. Where the maximum is not
+/* The same for the logarithms, whose results, if any, come to y: the sums below the maxima, and how many others equal
+ * them. Where the maximum is not
  * far ahead, it is quicker to subtract it from the sum of all than to leave it out. */
-static NEVER_INLINE void S(group_rest)(const S(elem) *x, ptrdiff_t count, ptrdiff_t n, ptrdiff_t stride,
-                                       const S(references) *group, T(rest) *rest) {
+static NEVER_INLINE void S(group_rest)(const S(elem) *x, const S(elem) *y, ptrdiff_t count, ptrdiff_t n,
+                                       ptrdiff_t stride, ptrdiff_t y_stride, const S(references) *group,
+                                       T(rest) *rest) {
     T(row_sums) sums;
     T(elem) tops[T(LANES)][T(LANES)] = {{0}}, in_sum[T(LANES)] = {0};
     const T(elem) own = n % T(LANES) ? 2 : 1; /* the last vector has elements in a second lane */
     for (ptrdiff_t i = 0; i < count; i++) {
         const T(reference) ref = S(reference_of)(group, i);
-        const S(elem) *row = x + i * stride;
+        const S(elem) *row = x + i * stride, *later = y ? y + i * y_stride : NULL;
         if (group->near[i] > own) {
             T(put_row_sum)(&sums, i,
-                           group->ordinary ? S(row_exp)(row, NULL, n, ref, count * stride, 1, 0)
-                                           : S(row_exp)(row, NULL, n, ref, count * stride, 0, 0));
+                           group->ordinary ? S(row_exp)(row, NULL, n, ref, count * stride, later, 1, 0)
+                                           : S(row_exp)(row, NULL, n, ref, count * stride, later, 0, 0));
             tops[i][0] = in_sum[i] = 1;
             continue;
         }
@@ -326,9 +339,22 @@ static ALWAYS_INLINE T(factor) S(factors)(const double *scale, ptrdiff_t count, 
     return T(quotient)(numerators, sum);
 }
 
+/* y = -x, which softmin then works on in place: a pass more over what the first cache holds, and half the code. */
+static ALWAYS_INLINE void S(negate_rows)(const S(elem) *x, S(elem) *y, ptrdiff_t rows, ptrdiff_t n,
+                                         ptrdiff_t x_stride, ptrdiff_t y_stride) {
+    enum { W = T(LANES) };
+    for (ptrdiff_t i = 0; i < rows; i++) {
+        const S(elem) *from = x + i * x_stride;
+        S(elem) *to = y + i * y_stride;
+        const T(v) last = T(neg)(S(load)(from + n - W));
+        for (ptrdiff_t j = 0; j + W <= n; j += W) S(store)(to + j, T(neg)(S(load)(from + j)));
+        S(store)(to + n - W, last);
+    }
+}
+
 /* Types: S, computed in T. Max error: 3 ULP, subnormal results included. Range: all; a row that holds NaN or +inf,
- * or only -inf, is NaN. Aliasing: y may be x. With `scale`, each row is multiplied by its own, at no further error.
- */
+ * or only -inf, is NaN. Aliasing: y may be x. With `negate`, of -x. With `scale`, each row is multiplied by its own,
+ * at no further error. */
 static ALWAYS_INLINE void S(rows_softmax)(const S(elem) *x, S(elem) *y, ptrdiff_t rows, ptrdiff_t n,
                                           ptrdiff_t x_stride, ptrdiff_t y_stride, T(elem) *scratch, int negate,
                                           const double *scale) {
@@ -337,9 +363,15 @@ static ALWAYS_INLINE void S(rows_softmax)(const S(elem) *x, S(elem) *y, ptrdiff_
         const ptrdiff_t count = rows - first < together ? rows - first : together;
         const S(elem) *from = x + first * x_stride;
         S(elem) *to = y + first * y_stride;
+        ptrdiff_t stride = x_stride;
+        if (negate) {
+            S(negate_rows)(from, to, count, n, x_stride, y_stride);
+            from = to;
+            stride = y_stride;
+        }
         S(references) group;
-        S(group_tops)(from, count, n, x_stride, negate, &group);
-        const T(sum) sum = S(group_exp)(from, to, count, n, x_stride, y_stride, scratch, negate, &group);
+        S(group_tops)(from, count, n, stride, 0, &group);
+        const T(sum) sum = S(group_exp)(from, to, count, n, stride, y_stride, scratch, 0, &group);
         const T(factor) factor = S(factors)(scale ? scale + first : NULL, count, &sum);
         T(elem) hi[T(LANES)], lo[T(LANES)];
         T(store)(hi, factor.hi);
@@ -351,7 +383,7 @@ static ALWAYS_INLINE void S(rows_softmax)(const S(elem) *x, S(elem) *y, ptrdiff_
             if (e)
                 S(row_scale)(e, row, n, row_factor);
             else
-                S(row_exp_scale)(from + i * x_stride, row, n, S(reference_of)(&group, i), row_factor, negate);
+                S(row_exp_scale)(from + i * stride, row, n, S(reference_of)(&group, i), row_factor, 0);
         }
     }
 }
@@ -367,7 +399,7 @@ static ALWAYS_INLINE void S(rows_log_softmax)(const S(elem) *x, S(elem) *y, ptrd
         S(references) group;
         const T(v) top = S(group_tops)(from, count, n, x_stride, 0, &group);
         T(rest) rest;
-        S(group_rest)(from, count, n, x_stride, &group, &rest);
+        S(group_rest)(from, y + first * y_stride, count, n, x_stride, y_stride, &group, &rest);
         T(elem) tail[T(LANES)];
         T(store)(tail, T(log_tail)(top, &rest));
         for (ptrdiff_t i = 0; i < count; i++)
@@ -379,11 +411,16 @@ static ALWAYS_INLINE void S(rows_log_softmax)(const S(elem) *x, S(elem) *y, ptrd
  * x[i * row_step + j * step]. */
 static ALWAYS_INLINE void S(put_logsumexp)(S(elem) *y, ptrdiff_t y_step, T(v) result, T(v) top, ptrdiff_t count,
                                            const S(elem) *x, ptrdiff_t n, ptrdiff_t row_step, ptrdiff_t step) {
+    const int finite = T(all)(T(eq)(T(sub)(top, top), T(set1)(0)));
+    if (finite && y_step == 1 && count >= T(LANES)) {
+        S(store)(y, result);
+        return;
+    }
     T(elem) value[T(LANES)], tops[T(LANES)];
     T(store)(value, result);
     T(store)(tops, top);
     for (ptrdiff_t i = 0; i < count && i < T(LANES); i++) {
-        if (S(is_infinite)(tops[i])) value[i] = S(infinite_logsumexp)(x + i * row_step, n, step, tops[i]);
+        if (!finite && S(is_infinite)(tops[i])) value[i] = S(infinite_logsumexp)(x + i * row_step, n, step, tops[i]);
         S(store_one)(y + i * y_step, value[i]);
     }
 }
@@ -399,7 +436,7 @@ static ALWAYS_INLINE void S(rows_logsumexp)(const S(elem) *x, S(elem) *y, ptrdif
         S(references) group;
         const T(v) top = S(group_tops)(from, count, n, x_stride, 0, &group);
         T(rest) rest;
-        S(group_rest)(from, count, n, x_stride, &group, &rest);
+        S(group_rest)(from, NULL, count, n, x_stride, 0, &group, &rest);
         S(put_logsumexp)(y + first * y_stride, y_stride, T(logsumexp)(top, &rest), top, count, from, n, x_stride, 1);
     }
 }

@@ -5,9 +5,9 @@
  *
  * Included once for each element type S, computed in T; see body.h. */
 
-/* column[j] = element j of each row, negated for softmin; the lanes of absent rows hold 0. */
-static ALWAYS_INLINE void S(gather_rows)(const T(elem) *x, ptrdiff_t rows, ptrdiff_t n, ptrdiff_t stride,
-                                         T(elem) *column, int negate) {
+/* column[j] = element j of each row, negated or not; the lanes of absent rows hold 0. */
+static NEVER_INLINE void S(gather_rows)(const T(elem) *x, ptrdiff_t rows, ptrdiff_t n, ptrdiff_t stride,
+                                        T(elem) *column, int negate) {
     enum { W = T(LANES), B = T(BLOCK) };
     if (rows == W && n >= B) {
         for (ptrdiff_t j = 0; j < n; j += B) {
@@ -49,7 +49,8 @@ static ALWAYS_INLINE void S(scatter_rows)(const T(elem) *column, T(elem) *y, ptr
 /* Types: S, computed in T. Max error, range, aliasing: as for rows; n < FS_SHORT_ROW. A few groups pass each stage
  * together: each is a chain of dependent steps, and theirs overlap. */
 static ALWAYS_INLINE void S(short_rows)(const S(elem) *x, S(elem) *y, ptrdiff_t rows, ptrdiff_t n, ptrdiff_t x_stride,
-                                        ptrdiff_t y_stride, T(elem) *scratch, fs_operation op, const double *scale) {
+                                        ptrdiff_t y_stride, T(elem) *scratch, fs_operation op, int negate,
+                                        const double *scale) {
     enum { W = T(LANES), GROUPS = 4 };
     const ptrdiff_t fit = FS_ROWS_SCRATCH / (2 * n * W * (ptrdiff_t)sizeof(T(elem))); /* packed, and wide */
     const ptrdiff_t together = (fit < GROUPS ? fit : GROUPS) * W;
@@ -63,8 +64,7 @@ static ALWAYS_INLINE void S(short_rows)(const S(elem) *x, S(elem) *y, ptrdiff_t 
         ptrdiff_t stride = x_stride;
         const T(elem) *wide = S(wide_rows)(from, count, n, &stride, memory);
         for (ptrdiff_t i = 0; i < count; i += W)
-            S(gather_rows)(wide + i * stride, count - i < W ? count - i : W, n, stride, scratch + i * n,
-                           op == FS_SOFTMIN);
+            S(gather_rows)(wide + i * stride, count - i < W ? count - i : W, n, stride, scratch + i * n, negate);
         for (ptrdiff_t i = 0; i < count; i += W) {
             T(elem) *packed = scratch + i * n;
             S(bounds) bounds = {T(load)(packed), T(load)(packed)};
@@ -72,7 +72,7 @@ static ALWAYS_INLINE void S(short_rows)(const S(elem) *x, S(elem) *y, ptrdiff_t 
             const S(column) column = {packed, NULL, W, W, S(is_ordinary)(bounds)};
             tops[i / W] = bounds.top;
             endings[i / W] =
-                S(column_ending)(&column, n, bounds.top, op, scale ? scale + first + i : NULL, count - i);
+                S(column_ending)(&column, n, bounds.top, op, 0, scale ? scale + first + i : NULL, count - i);
         }
         if (op == FS_LOGSUMEXP) {
             for (ptrdiff_t i = 0; i < count; i += W)
