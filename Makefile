@@ -47,11 +47,13 @@ doctest: ## the examples in the docstrings of the installed package, in the READ
 examples: ## every script of examples/
 	@for script in examples/*.py; do echo "== $$script"; $(PYTHON) -P -W error $$script || exit 1; done
 
-accuracy: ## the worst error by case
+accuracy: ## the worst error by case, of the losses and gradients too
 	$(PYTHON) tests/accuracy.py
+	$(PYTHON) tests/accuracy_losses.py
 
 accuracy-quick: ## the same on fewer and shorter rows
 	$(PYTHON) tests/accuracy.py --quick
+	$(PYTHON) tests/accuracy_losses.py --quick
 
 # $(call kernel-program,folder,environment of setup.py,compiler and flags,program): a C program with the very libraries
 # that setup.py builds, their assertions on.
