@@ -6,10 +6,10 @@ PYTEST = $(PYTHON) -P -m pytest -q
 C_FILES = $(shell find fastsoftmax/kernels tests/c -name '*.[ch]')
 
 .PHONY: env build test test-isa lint format types doctest accuracy accuracy-quick half-pairs half-pairs-quick \
-        huge ctest ctest-sanitize neon neon-tools bench annotate examples clean
+        huge ctest ctest-sanitize neon neon-tools bench annotate examples docs linkcheck clean
 
 env: ## install the package and all that the other steps need
-	$(PYTHON) -m pip install -q '.[test,dev]'
+	$(PYTHON) -m pip install -q '.[test,dev,docs]'
 
 build: ## install the package again after a change; compiles what changed
 	$(PYTHON) -m pip install -q --no-build-isolation --no-deps .
@@ -43,6 +43,17 @@ doctest: ## the examples in the docstrings of the installed package, in the READ
 	$(PYTEST) --doctest-modules --doctest-glob='*.md' --pyargs fastsoftmax README.md $(wildcard docs/*.md)
 	$(PYTHON) -P -c 'import doctest; from fastsoftmax import _core, _threads; \
 	    raise SystemExit(doctest.testmod(_core).failed + doctest.testmod(_threads).failed)'
+
+# -E: what the installed package says may have changed since the last time
+SPHINX = $(PYTHON) -P -m sphinx -q -W --keep-going -E
+
+docs: ## the pages, in build/docs/index.html; every warning is an error
+	$(SPHINX) docs build/docs
+
+linkcheck: ## links, anchors and images of all pages and the README; of other hosts' addresses the form
+	$(SPHINX) -t readme docs build/linkcheck
+	$(PYTEST) --check-links --check-anchors --links-ext=html build/linkcheck --ignore=build/linkcheck/_downloads \
+	    --check-links-ignore='^https?://[A-Za-z0-9.-]+\.[a-z]+(/[!-~]*)?$$'
 
 examples: ## every script of examples/
 	@for script in examples/*.py; do echo "== $$script"; $(PYTHON) -P -W error $$script || exit 1; done
