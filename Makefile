@@ -6,10 +6,10 @@ PYTEST = $(PYTHON) -P -m pytest -q
 C_FILES = $(shell find fastsoftmax/kernels tests/c -name '*.[ch]')
 
 .PHONY: env build test test-isa lint format types doctest accuracy accuracy-quick half-pairs half-pairs-quick \
-        huge ctest ctest-sanitize neon neon-tools bench annotate examples examples-env clean
+        huge ctest ctest-sanitize neon neon-tools bench annotate examples examples-env docs linkcheck clean
 
 env: ## install the package and all that the other steps need
-	$(PYTHON) -m pip install -q '.[test,dev]'
+	$(PYTHON) -m pip install -q '.[test,dev,docs]'
 
 build: ## install the package again after a change; compiles what changed
 	$(PYTHON) -m pip install -q --no-build-isolation --no-deps .
@@ -60,11 +60,24 @@ examples: ## every script of examples/, without a network where unshare may take
 	    echo "== $$script: $$(($$(date +%s) - start)) s"; \
 	done
 
-accuracy: ## the worst error by case
+# -E: what the installed package says may have changed since the last time
+SPHINX = $(PYTHON) -P -m sphinx -q -W --keep-going -E
+
+docs: ## the pages, in build/docs/index.html; every warning is an error
+	$(SPHINX) docs build/docs
+
+linkcheck: ## links, anchors and images of all pages and the README; of other hosts' addresses the form
+	$(SPHINX) -t readme docs build/linkcheck
+	$(PYTEST) --check-links --check-anchors --links-ext=html build/linkcheck --ignore=build/linkcheck/_downloads \
+	    --check-links-ignore='^https?://[A-Za-z0-9.-]+\.[a-z]+(/[!-~]*)?$$'
+
+accuracy: ## the worst error by case, of the losses and gradients too
 	$(PYTHON) tests/accuracy.py
+	$(PYTHON) tests/accuracy_losses.py
 
 accuracy-quick: ## the same on fewer and shorter rows
 	$(PYTHON) tests/accuracy.py --quick
+	$(PYTHON) tests/accuracy_losses.py --quick
 
 # $(call kernel-program,folder,environment of setup.py,compiler and flags,program): a C program with the very libraries
 # that setup.py builds, their assertions on.

@@ -135,7 +135,6 @@ setup(
             "initializedcheck": DEBUG,
             "cdivision": True,
             "freethreading_compatible": True,
-            "embedsignature": True,
             "autotestdict": False,
         },
     ),

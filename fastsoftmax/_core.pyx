@@ -489,7 +489,7 @@ def softmax(input, dim=None, int _stacklevel=3, dtype=None, *, out=None, where=N
     Parameters
     ----------
     input : array_like
-        Of any shape.
+        Of any shape; float16, bfloat16 (ml_dtypes), float32, float64, long double, integers, bool.
     dim : int or tuple of int, optional
         The dimension, or the dimensions together, over which the result sums to 1. None warns, as
         PyTorch does, and takes 0 for 0, 1 and 3 dimensions, else 1.
@@ -503,7 +503,8 @@ def softmax(input, dim=None, int _stacklevel=3, dtype=None, *, out=None, where=N
     Returns
     -------
     numpy.ndarray
-        In the shape of `input`; `out` if that was given.
+        In the shape and dtype of `input`, or in `dtype`; float64 for integers and bool. `out` if
+        that was given.
 
     Raises
     ------
@@ -523,6 +524,7 @@ def softmax(input, dim=None, int _stacklevel=3, dtype=None, *, out=None, where=N
     See Also
     --------
     log_softmax : steadier where the logarithm is what is needed.
+    softmax_backward : its gradient.
 
     Notes
     -----
@@ -558,7 +560,7 @@ def log_softmax(input, dim=None, int _stacklevel=3, dtype=None, *, out=None, whe
     Parameters
     ----------
     input : array_like
-        Of any shape.
+        Of any shape; dtypes as for :func:`softmax`.
     dim : int or tuple of int, optional
         The dimension, or the dimensions together, over which the exponentials of the result sum to
         1. None as for :func:`softmax`.
@@ -572,7 +574,7 @@ def log_softmax(input, dim=None, int _stacklevel=3, dtype=None, *, out=None, whe
     Returns
     -------
     numpy.ndarray
-        In the shape of `input`; `out` if that was given.
+        As of :func:`softmax`.
 
     Raises
     ------
@@ -583,6 +585,11 @@ def log_softmax(input, dim=None, int _stacklevel=3, dtype=None, *, out=None, whe
     -----
     UserWarning
         If `dim` is None.
+
+    See Also
+    --------
+    cross_entropy : the loss, without the log_softmax in memory.
+    log_softmax_backward : its gradient.
 
     Notes
     -----
@@ -621,7 +628,7 @@ def softmin(input, dim=None, int _stacklevel=3, dtype=None, *, out=None, where=N
     Returns
     -------
     numpy.ndarray
-        In the shape of `input`; `out` if that was given.
+        As of :func:`softmax`.
 
     Raises
     ------
@@ -662,7 +669,7 @@ def logsumexp(input, dim, bint keepdim=False, *, out=None, where=None):
     Parameters
     ----------
     input : array_like
-        Of any shape; may be complex.
+        Of any shape; dtypes as for :func:`softmax`, and complex.
     dim : int or tuple of int
         The dimension, or the dimensions together, to reduce.
     keepdim : bool, optional
@@ -675,12 +682,17 @@ def logsumexp(input, dim, bint keepdim=False, *, out=None, where=None):
     Returns
     -------
     numpy.ndarray
-        In the shape of `input` without `dim`; float64 for integers.
+        In the shape of `input` without `dim`, 0-d if nothing is left, and in its dtype; float64
+        for integers and bool. `out` if that was given.
 
     Raises
     ------
     IndexError, TypeError, ValueError
-        As :func:`softmax`.
+        As :func:`softmax`; complex dtypes are taken, a `dim` of None is not.
+
+    See Also
+    --------
+    log_softmax : the input less this.
 
     Notes
     -----

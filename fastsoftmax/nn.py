@@ -1,8 +1,9 @@
 """torch.nn's softmax modules on NumPy arrays: ``import fastsoftmax.nn as nn``.
 
 A module keeps the arguments of a function of :mod:`fastsoftmax.functional` and calls it. The
-constructors, attributes, `repr` and warnings are PyTorch's. Otherwise a module is a plain value:
-two of one class with equal attributes are equal, and it is copied and pickled as it stands.
+constructors, attributes, `repr` and warnings are PyTorch's; dtypes, errors and error bounds are
+those of the function. Otherwise a module is a plain value: two of one class with equal attributes
+are equal, and it is copied and pickled as it stands.
 
 ``eval()`` and ``train()`` return the module, which computes the same in either mode: an evaluation
 script calls them. There is no ``to()`` or ``cuda()``, since nothing could be moved, nor
@@ -87,8 +88,13 @@ class Softmax(_AlongDim):
     Parameters
     ----------
     dim : int or tuple of int, optional
-        The dimension, or the dimensions together, over which the result sums to 1. None warns at
-        each call, as PyTorch does, and takes 0 for 0, 1 and 3 dimensions, else 1.
+        The dimension, or the dimensions together, over which the result sums to 1. None takes 0
+        for 0, 1 and 3 dimensions, else 1.
+
+    Warns
+    -----
+    UserWarning
+        At each call, if `dim` is None, as PyTorch does.
 
     See Also
     --------
@@ -118,6 +124,11 @@ class LogSoftmax(_AlongDim):
     dim : int or tuple of int, optional
         As for :class:`Softmax`.
 
+    Warns
+    -----
+    UserWarning
+        As :class:`Softmax`.
+
     Examples
     --------
     >>> import numpy as np
@@ -139,6 +150,11 @@ class Softmin(_AlongDim):
     dim : int or tuple of int, optional
         As for :class:`Softmax`.
 
+    Warns
+    -----
+    UserWarning
+        As :class:`Softmax`.
+
     Examples
     --------
     >>> import numpy as np
@@ -155,7 +171,8 @@ class Softmin(_AlongDim):
 class Softmax2d(_Module):
     """Softmax over the channels of images, at each place of them.
 
-    The shape of an input is (N, C, H, W) or (C, H, W); the result sums to 1 over C.
+    The shape of an input is (N, C, H, W) or (C, H, W); the result, in that shape, sums to 1 over C,
+    as by :func:`fastsoftmax.functional.softmax`.
 
     Raises
     ------
@@ -204,7 +221,7 @@ class CrossEntropyLoss(_Module):
     ignore_index : int, optional
         Targets of this class do not count.
     reduction : {'mean', 'sum', 'none'}, optional
-        What becomes of the losses of a batch.
+        What becomes of the losses of a batch; checked at each call.
     label_smoothing : float, optional
         From 0 to 1: how much of the target is spread over all classes evenly.
 
@@ -221,6 +238,7 @@ class CrossEntropyLoss(_Module):
     See Also
     --------
     NLLLoss : of log-probabilities instead of logits.
+    fastsoftmax.functional.cross_entropy_backward : the gradient.
 
     Examples
     --------
