@@ -34,10 +34,12 @@ format: ## bring the sources into that style
 	ruff format .
 	clang-format -i $(C_FILES)
 
-types: ## mypy, and the stubs beside the compiled modules
+types: ## mypy, pyright, all public names typed, and the stubs beside all that is compiled
 	mypy
-	$(PYTHON) -P -m mypy.stubtest --concise --ignore-missing-stub \
-	    fastsoftmax._backward fastsoftmax._core fastsoftmax._threads
+	pyright --pythonpath "$$(command -v $(PYTHON))"
+	PATH="$$(dirname "$$(command -v $(PYTHON))"):$$PATH" pyright --verifytypes fastsoftmax --ignoreexternal
+	$(PYTHON) -P -m mypy.stubtest --concise \
+	    $(sort $(patsubst fastsoftmax/%,fastsoftmax.%,$(basename $(wildcard fastsoftmax/*.py[ix]))))
 
 doctest: ## the examples in the docstrings of the installed package, in the README and in docs/
 	$(PYTEST) --doctest-modules --doctest-glob='*.md' --pyargs fastsoftmax README.md $(wildcard docs/*.md)
