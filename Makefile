@@ -6,7 +6,7 @@ PYTEST = $(PYTHON) -P -m pytest -q
 C_FILES = $(shell find fastsoftmax/kernels tests/c -name '*.[ch]')
 
 .PHONY: env build test test-isa lint format types doctest accuracy accuracy-quick half-pairs half-pairs-quick \
-        huge ctest ctest-sanitize neon neon-tools bench annotate examples clean
+        huge ctest ctest-sanitize neon neon-tools bench wheel-check annotate examples clean
 
 env: ## install the package and all that the other steps need
 	$(PYTHON) -m pip install -q '.[test,dev]'
@@ -113,6 +113,9 @@ huge: ## more than 2**31 elements in every layout, all results checked: 8.6 GB o
 
 bench: ## beside every library installed here; BENCH holds options of compare.py
 	$(PYTHON) benches/compare.py $(BENCH)
+
+wheel-check: ## sdist, wheel from it, repaired, and both tested in new environments
+	$(PYTHON) tools/check_wheel.py
 
 annotate: ## Cython's view of what touches Python objects, in build/annotate-1/cython
 	FASTSOFTMAX_ANNOTATE=1 $(PYTHON) setup.py -q build_ext
