@@ -6,7 +6,8 @@ PYTEST = $(PYTHON) -P -m pytest -q
 C_FILES = $(shell find fastsoftmax/kernels tests/c -name '*.[ch]')
 
 .PHONY: env build test test-isa lint format types doctest accuracy accuracy-quick half-pairs half-pairs-quick \
-        huge ctest ctest-sanitize neon neon-tools bench annotate examples examples-env docs linkcheck clean
+        huge ctest ctest-sanitize neon neon-tools bench wheel-check annotate examples examples-env docs \
+        linkcheck clean
 
 env: ## install the package and all that the other steps need
 	$(PYTHON) -m pip install -q '.[test,dev,docs]'
@@ -34,10 +35,12 @@ format: ## bring the sources into that style
 	ruff format .
 	clang-format -i $(C_FILES)
 
-types: ## mypy, and the stubs beside the compiled modules
+types: ## mypy, pyright, all public names typed, and the stubs beside all that is compiled
 	mypy
-	$(PYTHON) -P -m mypy.stubtest --concise --ignore-missing-stub \
-	    fastsoftmax._backward fastsoftmax._core fastsoftmax._threads
+	pyright --pythonpath "$$(command -v $(PYTHON))"
+	PATH="$$(dirname "$$(command -v $(PYTHON))"):$$PATH" pyright --verifytypes fastsoftmax --ignoreexternal
+	$(PYTHON) -P -m mypy.stubtest --concise \
+	    $(sort $(patsubst fastsoftmax/%,fastsoftmax.%,$(basename $(wildcard fastsoftmax/*.py[ix]))))
 
 doctest: ## the examples in the docstrings of the installed package, in the README and in docs/
 	$(PYTEST) --doctest-modules --doctest-glob='*.md' --pyargs fastsoftmax README.md $(wildcard docs/*.md)
@@ -137,6 +140,9 @@ huge: ## more than 2**31 elements in every layout, all results checked: 8.6 GB o
 
 bench: ## beside every library installed here; BENCH holds options of compare.py
 	$(PYTHON) benches/compare.py $(BENCH)
+
+wheel-check: ## sdist, wheel from it, repaired, and both tested in new environments
+	$(PYTHON) tools/check_wheel.py
 
 annotate: ## Cython's view of what touches Python objects, in build/annotate-1/cython
 	FASTSOFTMAX_ANNOTATE=1 $(PYTHON) setup.py -q build_ext

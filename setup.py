@@ -11,11 +11,13 @@ import os
 import platform
 import sys
 import sysconfig
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+from setuptools.command.build_clib import build_clib
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError, LinkError
 
@@ -34,6 +36,9 @@ SWITCHES = {
 DEBUG = "debug" in SWITCHES
 OPENMP = os.environ.get("FASTSOFTMAX_NO_OPENMP", "1" if MACOS else "0") in ("", "0")
 BUILD = "/".join(["build", *(f"{name}-{value}" for name, value in SWITCHES.items())])
+
+CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+JOBS = 1 if MSVC else CPUS  # MSVC's compiler object is made ready by its first use
 
 KERNELS = Path("fastsoftmax/kernels")
 HEADERS = sorted(map(str, KERNELS.rglob("*.h")))
@@ -82,6 +87,15 @@ def module(path):
         extra_compile_args=[*CFLAGS],
         extra_link_args=[*LDFLAGS],
     )
+
+
+class BuildClib(build_clib):
+    """The libraries beside each other: they take most of the build's time."""
+
+    def build_libraries(self, libraries):
+        build = super().build_libraries
+        with ThreadPoolExecutor(JOBS) as pool:
+            list(pool.map(lambda item: build([item]), libraries))
 
 
 class BuildExt(build_ext):
@@ -138,6 +152,6 @@ setup(
             "autotestdict": False,
         },
     ),
-    cmdclass={"build_ext": BuildExt},
-    options={"build": {"build_base": BUILD}},
+    cmdclass={"build_clib": BuildClib, "build_ext": BuildExt},
+    options={"build": {"build_base": BUILD, "parallel": JOBS}},
 )

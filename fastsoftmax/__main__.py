@@ -46,7 +46,7 @@ examples:
 The input is mapped into memory and worked through in pieces, so it may be larger than memory.
 The output takes its name only once it is complete.
 
-exit status: 0 done, 1 the work failed, 2 the command line is wrong, 130 interrupted
+exit status: 0 done, 1 the work or the selftest failed, 2 the command line is wrong, 130 interrupted
 """
 
 
@@ -70,6 +70,11 @@ def main(argv: Sequence[str] | None = None) -> int:
                 print(f"fastsoftmax {fastsoftmax.show_config()['version']}")
             elif args.show_config:
                 print(fastsoftmax.show_config())
+            elif args.selftest:
+                from fastsoftmax._selftest import selftest
+
+                if not selftest():
+                    raise CommandError("the selftest failed: this build computes wrong on this CPU")
             elif args.input is None:
                 from fastsoftmax._demo import demonstrate
 
@@ -132,6 +137,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     parser.add_argument(
         "--show-config", action="store_true", help="print kernels, threads and build, and exit"
+    )
+    parser.add_argument(
+        "--selftest", action="store_true", help="test accuracy and special values on this CPU"
     )
     return parser
 

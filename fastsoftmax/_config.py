@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import metadata
 from typing import Any
 
 from fastsoftmax import _core, _threads
@@ -39,6 +38,8 @@ def show_config() -> Config:
     >>> fastsoftmax.show_config()["isa"] in ("baseline", "avx2", "avx512", "neon")
     True
     """
+    from importlib import metadata  # here: it would be four fifths of the time to import us
+
     threads, reason = _threads._limit_and_reason()
     return Config(
         version=metadata.version("fastsoftmax"),

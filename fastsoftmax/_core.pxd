@@ -1,9 +1,28 @@
-# What the other compiled modules need of _core: the kernels in use and their names of types, memory
-# for a team, and whether arrays overlap.
+# What the other compiled modules need of _core: the kernels in use and their names of types, where
+# rows and columns are cut, memory for a team, and whether arrays overlap.
 
 cimport numpy as cnp
 
-from fastsoftmax._kernels cimport fs_table
+from fastsoftmax._kernels cimport FS_SCRATCH, fs_table
+
+cdef enum:
+    LONG_ROW = 524288  # bytes: a longer row leaves the second cache before it is finished
+    PART = 16384       # elements: where a long row is cut
+    ALIGNMENT = 64     # bytes: a vector, and a cache line
+
+
+cdef inline Py_ssize_t strip_width(Py_ssize_t n, Py_ssize_t size) noexcept nogil:
+    """Columns of n elements of `size` bytes that are worked on together."""
+    return max(<Py_ssize_t> 16, FS_SCRATCH // ((n + 2) * max(size, <Py_ssize_t> 4)) // 16 * 16)
+
+
+cdef inline Py_ssize_t strip_scratch(
+    Py_ssize_t n, Py_ssize_t inner, Py_ssize_t size
+) noexcept nogil:
+    """Bytes of scratch memory for one strip of `inner` columns."""
+    cdef Py_ssize_t width = min(strip_width(n, size), (inner + 15) // 16 * 16)
+    return min(<Py_ssize_t> FS_SCRATCH, (n + 2) * width * max(size, <Py_ssize_t> 4))
+
 
 cdef const fs_table *table() noexcept nogil
 cdef int type_of(cnp.ndarray x) noexcept

@@ -7,6 +7,8 @@ from numpy.typing import ArrayLike, DTypeLike
 _Array = np.ndarray[Any, Any]
 _Carry = tuple[float, float, float, float]
 
+__pyx_capi__: dict[str, object]
+
 def softmax(
     input: ArrayLike,
     dim: int | tuple[int, ...] | None = None,

@@ -16,7 +16,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy
 
 from fastsoftmax._kernels cimport (
-    FS_BF16, FS_F16, FS_F32, FS_F64, FS_LOG_SOFTMAX, FS_LOGSUMEXP, FS_ROWS_SCRATCH, FS_SCRATCH,
+    FS_BF16, FS_F16, FS_F32, FS_F64, FS_LOG_SOFTMAX, FS_LOGSUMEXP, FS_ROWS_SCRATCH,
     FS_SOFTMAX, FS_SOFTMIN, fs_available, fs_carry, fs_find, fs_kernels, fs_operation, fs_table,
 )
 from fastsoftmax._threads cimport begin_team, end_team
@@ -49,10 +49,7 @@ cdef enum:
     SMALL = 16384      # elements: a few microseconds, in which the GIL may stay
     TILE = 16384       # elements: the least that one thread takes at a time
     GATHERED = 4096    # elements: of rows to be brought together, what stays in the first cache
-    LONG_ROW = 524288  # bytes: a longer row leaves the second cache before it is finished
-    PART = 16384       # elements: where a long row is cut
     WINDOW = 4096      # parts whose carries are in memory at a time
-    ALIGNMENT = 64     # bytes: a vector, and a cache line
     PAGE = 4096        # bytes: addresses that agree within a page hinder each other
     PLACED = 65536     # bytes: results from here on are put where stores to them are quickest
 
@@ -207,11 +204,10 @@ cdef int _columns(
     cdef Py_ssize_t outer = x.shape[0], n = x.shape[1], inner = x.shape[2]
     cdef Py_ssize_t x_stride = x.strides[1] // <Py_ssize_t> sizeof(real)
     cdef Py_ssize_t y_stride = y.strides[1] // <Py_ssize_t> sizeof(real)
-    cdef Py_ssize_t size = max(<Py_ssize_t> sizeof(real), <Py_ssize_t> sizeof(float))
-    cdef Py_ssize_t width = max(16, FS_SCRATCH // ((n + 2) * size) // 16 * 16)
+    cdef Py_ssize_t width = strip_width(n, sizeof(real))
     cdef Py_ssize_t strips = (inner + width - 1) // width
     cdef Py_ssize_t i
-    cdef Py_ssize_t needed = min(FS_SCRATCH, (n + 2) * min(width, (inner + 15) // 16 * 16) * size)
+    cdef Py_ssize_t needed = strip_scratch(n, inner, sizeof(real))
     cdef void *memory = scratch(threads, needed)
     for i in prange(
         outer * strips, num_threads=threads, use_threads_if=threads > 1, schedule="static"

@@ -1,6 +1,8 @@
 from types import TracebackType
 from typing import Self, SupportsIndex
 
+__pyx_capi__: dict[str, object]
+
 def get_num_threads() -> int: ...
 def set_num_threads(n: SupportsIndex) -> None: ...
 

@@ -13,7 +13,7 @@ parameters, hooks or a ``state_dict()``: a line that asks for these should fail,
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -75,6 +75,10 @@ def _equal(first: Any, second: Any) -> bool:
 
 
 class _AlongDim(_Module):
+    if TYPE_CHECKING:
+
+        def __call__(self, input: ArrayLike) -> Array: ...
+
     def __init__(self, dim: Dim = None) -> None:
         self.dim = dim
 
@@ -189,6 +193,10 @@ class Softmax2d(_Module):
            [1., 1.]])
     """
 
+    if TYPE_CHECKING:
+
+        def __call__(self, input: ArrayLike) -> Array: ...
+
     def forward(self, input: ArrayLike) -> Array:
         """Return the softmax of `input` over its third dimension from the end."""
         x = _arguments.as_array("Softmax2d", input)
@@ -249,6 +257,10 @@ class CrossEntropyLoss(_Module):
     array([0.4076, 2.4076])
     """
 
+    if TYPE_CHECKING:
+
+        def __call__(self, input: ArrayLike, target: ArrayLike) -> Array: ...
+
     def __init__(
         self,
         weight: ArrayLike | None = None,
@@ -258,9 +270,9 @@ class CrossEntropyLoss(_Module):
         reduction: str = "mean",
         label_smoothing: float = 0.0,
     ) -> None:
-        self.weight = _weight(weight)
+        self.weight: Array | None = _weight(weight)
         self.ignore_index = ignore_index
-        self.reduction = _reduction(size_average, reduce, reduction)
+        self.reduction: str = _reduction(size_average, reduce, reduction)
         self.label_smoothing = label_smoothing
 
     def forward(self, input: ArrayLike, target: ArrayLike) -> Array:
@@ -302,6 +314,10 @@ class NLLLoss(_Module):
     array([0.4076, 2.4076])
     """
 
+    if TYPE_CHECKING:
+
+        def __call__(self, input: ArrayLike, target: ArrayLike) -> Array: ...
+
     def __init__(
         self,
         weight: ArrayLike | None = None,
@@ -310,9 +326,9 @@ class NLLLoss(_Module):
         reduce: bool | None = None,
         reduction: str = "mean",
     ) -> None:
-        self.weight = _weight(weight)
+        self.weight: Array | None = _weight(weight)
         self.ignore_index = ignore_index
-        self.reduction = _reduction(size_average, reduce, reduction)
+        self.reduction: str = _reduction(size_average, reduce, reduction)
 
     def forward(self, input: ArrayLike, target: ArrayLike) -> Array:
         """Return the loss of the log-probabilities `input` for the class indices `target`."""
