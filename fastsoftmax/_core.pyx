@@ -17,7 +17,8 @@ from libc.string cimport memcmp, memcpy
 
 from fastsoftmax._kernels cimport (
     FS_BF16, FS_F16, FS_F32, FS_F64, FS_LOG_SOFTMAX, FS_LOGSUMEXP, FS_ROWS_SCRATCH, FS_SCRATCH,
-    FS_SOFTMAX, FS_SOFTMIN, fs_available, fs_carry, fs_find, fs_kernels, fs_operation, fs_table,
+    FS_SOFTMAX, FS_SOFTMIN, fpenv_enter, fpenv_leave, fs_available, fs_carry, fs_find, fs_fpenv,
+    fs_kernels, fs_operation, fs_table,
 )
 from fastsoftmax._threads cimport begin_team, end_team
 
@@ -127,6 +128,22 @@ cdef int _choose_table() except -1:
 
 
 _choose_table()
+
+
+cdef class _DefaultEnvironment:
+    """A block whose Python code computes as the kernels do, whatever mode the caller has set.
+
+    ``with np.errstate(all="ignore"), _DefaultEnvironment():`` stands around what NumPy adds, casts
+    or rounds; see ``kernels/body/fpenv.h``.
+    """
+
+    cdef fs_fpenv _callers
+
+    def __enter__(self):
+        self._callers = fpenv_enter()
+
+    def __exit__(self, *exception):
+        fpenv_leave(self._callers)
 
 
 # Loops over tiles. The views may have any row strides; the elements of a row, or the columns beside
