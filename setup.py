@@ -134,7 +134,6 @@ setup(
             "wraparound": DEBUG,
             "initializedcheck": DEBUG,
             "cdivision": True,
-            "freethreading_compatible": True,
             "embedsignature": True,
             "autotestdict": False,
         },

@@ -292,7 +292,7 @@ cdef void _surprises(
             (room.parts[2 * i] - room.picked[first + i]) + room.parts[2 * i + 1])
 
 
-cdef int _run(const Job *job, Sums *total, int threads) except -1 nogil:
+cdef int _run(const Job *job, Sums *total, int threads) except -1:
     """All tiles, a batch of them at a time: the losses and their sums, or the gradients."""
     cdef Py_ssize_t tiles = (job.calls + job.together - 1) // job.together
     cdef Py_ssize_t batch = 0, tile, count
@@ -301,12 +301,12 @@ cdef int _run(const Job *job, Sums *total, int threads) except -1 nogil:
     cdef Sums *sums = <Sums *> malloc(min(tiles, <Py_ssize_t> BATCH) * sizeof(Sums))
     if sums == NULL:
         free(memory)
-        with gil:
-            raise MemoryError(f"no memory for the sums of {tiles} tiles")
+        raise MemoryError(f"no memory for the sums of {tiles} tiles")
     while batch < tiles:
         count = min(<Py_ssize_t> BATCH, tiles - batch)
         for tile in prange(
-            count, num_threads=threads, use_threads_if=threads > 1, schedule="static"
+            count, num_threads=threads, use_threads_if=threads > 1, schedule="static",
+            nogil=True
         ):
             _tile(job, batch + tile, _room(job, memory, threadid()), &sums[tile])
         callers = fpenv_enter()
@@ -339,8 +339,7 @@ cdef Sums _by_team(const Job *job) except *:
     cdef Sums total = Sums(Sum(0, 0), Sum(0, 0))
     cdef int threads = begin_team(job.samples * job.n * job.inner)
     try:
-        with nogil:
-            _run(job, &total, threads)
+        _run(job, &total, threads)
     finally:
         end_team(threads)
     return total

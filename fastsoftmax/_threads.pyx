@@ -72,8 +72,8 @@ cdef extern from *:
     # The number given to set_num_threads; 0 before.
     int fs_wanted() nogil
     void fs_want(int threads) nogil
-    # Whether a fork lies between the import and now. A process id would not tell: a child in another
-    # namespace, or late enough, may have its parent's.
+    # Whether a fork lies between the import and now. A process id would not tell: a child in
+    # another namespace, or late enough, may have its parent's.
     int fs_watch_forks()
     int fs_forked() nogil
 
