@@ -3,6 +3,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
+from typing_extensions import disjoint_base
 
 _Array = np.ndarray[Any, Any]
 _Carry = tuple[float, float, float, float]
@@ -43,6 +44,7 @@ def logsumexp(
     where: ArrayLike | None = None,
 ) -> _Array: ...
 
+@disjoint_base
 class _DefaultEnvironment:
     def __enter__(self) -> None: ...
     def __exit__(self, *exception: object) -> None: ...

@@ -106,13 +106,13 @@ from public import CASES, arrays, call
 
 _core._use_isa(sys.argv[1])
 for dtype in DTYPES:
-    for shape in ((900, 257), (30_011, 10), (2, 150_001), (5, 130, 301)):
+    for shape in ((700, 257), (20_011, 7), (1, 150_001), (5, 40, 601)):
         given = arrays(dtype, shape)
         for name in CASES:
             if name.startswith("gumbel") and dtype != "float32":
                 continue  # what is drawn does not depend on the dtype
             found = set()
-            for threads in (1, 2, 4):
+            for threads in (1, 3):
                 with fastsoftmax.num_threads(threads):
                     found.add(call(name, given).tobytes())
             assert len(found) == 1, (name, dtype, shape)

@@ -1,10 +1,12 @@
 """How many threads, who says so, and calls from many Python threads at once."""
 
+import itertools
 import threading
 
 import pytest
 
 import fastsoftmax
+from fastsoftmax import _core
 from subprocesses import run_python
 
 needs_openmp = pytest.mark.skipif(
@@ -200,7 +202,10 @@ print("done")
 """
 
 
-@pytest.mark.parametrize("count", ["1", "4", "changing"])
+ISAS = itertools.cycle(_core._isa_available())
+
+
+@pytest.mark.parametrize(("count", "isa"), [*zip(("1", "4", "changing"), ISAS, strict=False)])
 def test_eight_python_threads_at_once(isa, count, tests_folder):
     """Of every function: with and without teams, and while set_num_threads is called."""
     environment = {"OMP_NUM_THREADS": "4", "PYTHONPATH": tests_folder}
