@@ -6,8 +6,8 @@ PYTEST = $(PYTHON) -P -m pytest -q
 C_FILES = $(shell find fastsoftmax/kernels tests/c -name '*.[ch]')
 
 .PHONY: env build test test-isa lint format types doctest accuracy accuracy-quick half-pairs half-pairs-quick \
-        huge ctest ctest-sanitize neon neon-tools bench wheel-check annotate examples examples-env docs \
-        linkcheck clean
+        huge fuzz-python fuzz-python-quick guard-pages leaks neighbours ctest ctest-sanitize neon neon-tools bench \
+        wheel-check annotate examples examples-env docs linkcheck clean
 
 env: ## install the package and all that the other steps need
 	$(PYTHON) -m pip install -q '.[test,dev,docs]'
@@ -137,6 +137,23 @@ neon-tools:
 
 huge: ## more than 2**31 elements in every layout, all results checked: 8.6 GB of memory
 	$(PYTHON) tests/huge.py
+
+EXAMPLES = 5000
+fuzz-python: ## every argument of every public function drawn EXAMPLES times (5000), others every time
+	FASTSOFTMAX_EXAMPLES=$(EXAMPLES) $(PYTEST) tests/test_every_argument.py tests/test_properties.py \
+	    tests/test_loss_properties.py
+
+fuzz-python-quick: ## 400 draws of each argument
+	FASTSOFTMAX_EXAMPLES=400 $(PYTEST) tests/test_every_argument.py
+
+guard-pages: ## every public function with its arrays between pages that nobody may touch, on every target
+	$(PYTHON) tests/guard_pages.py
+
+leaks: ## 100000 calls of every public function, refused ones included, leave nothing behind
+	$(PYTHON) tests/leaks.py
+
+neighbours: ## beside PyTorch (to be installed: pip install torch==2.13.0) and NumPy's BLAS in one process
+	$(PYTHON) tests/neighbours.py
 
 bench: ## beside every library installed here; BENCH holds options of compare.py
 	$(PYTHON) benches/compare.py $(BENCH)

@@ -148,7 +148,6 @@ setup(
             "wraparound": DEBUG,
             "initializedcheck": DEBUG,
             "cdivision": True,
-            "freethreading_compatible": True,
             "autotestdict": False,
         },
     ),

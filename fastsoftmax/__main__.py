@@ -244,7 +244,14 @@ def _map_input(source: Path) -> Array:
         with source.open("rb") as file:
             if file.read(6) != b"\x93NUMPY":
                 raise CommandError(f"{source} is not a .npy file; numpy.save writes one")
-        array: Array = np.load(source, mmap_mode="r", allow_pickle=False)
+        try:
+            with np.errstate(all="ignore"):  # sizes in a header may overflow
+                array: Array = np.load(source, mmap_mode="r", allow_pickle=False)
+        except OSError:
+            raise
+        except Exception as error:  # whatever a broken header makes of NumPy's reader
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise CommandError(f"cannot read {source}: {reason:.400}") from error
     return array
 
 

@@ -43,14 +43,15 @@ cdef view _view(cnp.ndarray x) noexcept:
 cdef int _rows(
     fs_backward_fn kernel, view g, view y, view out, Py_ssize_t rows, Py_ssize_t n,
     Py_ssize_t itemsize, int threads
-) except -1 nogil:
+) except -1:
     """Tiles of whole groups of rows."""
     cdef Py_ssize_t least = STREAMED // itemsize if rows * n * itemsize >= LARGE else TILE
     cdef Py_ssize_t tile = 16 * (1 + least // (16 * n))
     cdef Py_ssize_t tiles = (rows + tile - 1) // tile
     cdef Py_ssize_t i
     cdef void *memory = scratch(threads, FS_ROWS_SCRATCH)
-    for i in prange(tiles, num_threads=threads, use_threads_if=threads > 1, schedule="static"):
+    for i in prange(tiles, num_threads=threads, use_threads_if=threads > 1,
+                    schedule="static", nogil=True):
         kernel(g.data + i * tile * g.outer, y.data + i * tile * y.outer,
                out.data + i * tile * out.outer, min(tile, rows - i * tile), n,
                g.outer // itemsize, y.outer // itemsize, out.outer // itemsize,
@@ -62,13 +63,14 @@ cdef int _rows(
 cdef int _columns(
     fs_backward_fn kernel, view g, view y, view out, Py_ssize_t outer, Py_ssize_t n,
     Py_ssize_t inner, Py_ssize_t itemsize, int threads
-) except -1 nogil:
+) except -1:
     """One strip of columns a tile."""
     cdef Py_ssize_t strips = (inner + COLUMNS - 1) // COLUMNS
     cdef Py_ssize_t i, first
     cdef void *memory = scratch(threads, FS_BACKWARD_SCRATCH)
     for i in prange(
-        outer * strips, num_threads=threads, use_threads_if=threads > 1, schedule="static"
+        outer * strips, num_threads=threads, use_threads_if=threads > 1, schedule="static",
+        nogil=True
     ):
         first = i % strips * COLUMNS
         kernel(g.data + i // strips * g.outer + first * itemsize,
@@ -92,11 +94,10 @@ def _compute(int operation, cnp.ndarray g, cnp.ndarray y, cnp.ndarray out):
     cdef view of_g = _view(g), of_y = _view(y), of_out = _view(out)
     cdef int threads = begin_team(outer * n * inner)
     try:
-        with nogil:
-            if inner == 1:
-                _rows(kernels.rows, of_g, of_y, of_out, outer, n, itemsize, threads)
-            else:
-                _columns(kernels.columns, of_g, of_y, of_out, outer, n, inner, itemsize, threads)
+        if inner == 1:
+            _rows(kernels.rows, of_g, of_y, of_out, outer, n, itemsize, threads)
+        else:
+            _columns(kernels.columns, of_g, of_y, of_out, outer, n, inner, itemsize, threads)
     finally:
         end_team(threads)
 

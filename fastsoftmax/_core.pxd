@@ -26,6 +26,6 @@ cdef inline Py_ssize_t strip_scratch(
 
 cdef const fs_table *table() noexcept nogil
 cdef int type_of(cnp.ndarray x) noexcept
-cdef void *scratch(int threads, Py_ssize_t size) except NULL nogil
+cdef void *scratch(int threads, Py_ssize_t size) except NULL
 cdef char *aligned(void *memory) noexcept nogil
 cdef bint overlap(cnp.ndarray x, cnp.ndarray y) noexcept

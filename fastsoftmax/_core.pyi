@@ -3,6 +3,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
+from typing_extensions import disjoint_base
 
 _Array = np.ndarray[Any, Any]
 _Carry = tuple[float, float, float, float]
@@ -44,6 +45,12 @@ def logsumexp(
     out: _Array | None = None,
     where: ArrayLike | None = None,
 ) -> _Array: ...
+
+@disjoint_base
+class _DefaultEnvironment:
+    def __enter__(self) -> None: ...
+    def __exit__(self, *exception: object) -> None: ...
+
 def _isa() -> str: ...
 def _isa_available() -> tuple[str, ...]: ...
 def _use_isa(name: str) -> str: ...

@@ -17,7 +17,8 @@ from libc.string cimport memcmp, memcpy
 
 from fastsoftmax._kernels cimport (
     FS_BF16, FS_F16, FS_F32, FS_F64, FS_LOG_SOFTMAX, FS_LOGSUMEXP, FS_ROWS_SCRATCH,
-    FS_SOFTMAX, FS_SOFTMIN, fs_available, fs_carry, fs_find, fs_kernels, fs_operation, fs_table,
+    FS_SOFTMAX, FS_SOFTMIN, fpenv_enter, fpenv_leave, fs_available, fs_carry, fs_find, fs_fpenv,
+    fs_kernels, fs_operation, fs_table,
 )
 from fastsoftmax._threads cimport begin_team, end_team
 
@@ -126,8 +127,28 @@ cdef int _choose_table() except -1:
 _choose_table()
 
 
+cdef class _DefaultEnvironment:
+    """A block whose Python code computes as the kernels do, whatever mode the caller has set.
+
+    ``with np.errstate(all="ignore"), _DefaultEnvironment():`` stands around what NumPy adds, casts
+    or rounds; see ``kernels/body/fpenv.h``.
+    """
+
+    cdef fs_fpenv _callers
+
+    def __enter__(self):
+        self._callers = fpenv_enter()
+
+    def __exit__(self, *exception):
+        fpenv_leave(self._callers)
+
+
 # Loops over tiles. The views may have any row strides; the elements of a row, or the columns beside
 # each other, are adjacent.
+#
+# They are called with the GIL, and each parallel loop lets go of it. In a function that is nogil as
+# a whole Cython would ask PyGILState_Check, which says yes to everything once there is a
+# sub-interpreter, and let go of the GIL a second time, which ends the process.
 
 cdef char *aligned(void *memory) noexcept nogil:
     return <char *> ((<size_t> memory + ALIGNMENT - 1) & ~<size_t> (ALIGNMENT - 1))
@@ -144,18 +165,17 @@ cdef char *_placed(char *memory, const void *other) noexcept nogil:
     return <char *> (place // ALIGNMENT * ALIGNMENT)
 
 
-cdef void *scratch(int threads, Py_ssize_t size) except NULL nogil:
+cdef void *scratch(int threads, Py_ssize_t size) except NULL:
     """Scratch memory for a team: `size` bytes each, a multiple of ALIGNMENT."""
     cdef void *memory = malloc(threads * size + ALIGNMENT)
     if memory == NULL:
-        with gil:
-            raise MemoryError(f"no memory for {threads} threads' scratch space of {size} bytes")
+        raise MemoryError(f"no memory for {threads} threads' scratch space of {size} bytes")
     return memory
 
 
 cdef int _rows(
     const fs_kernels *kernels, const real[:, :] x, real[:, :] y, int threads
-) except -1 nogil:
+) except -1:
     """Rows shorter than LONG_ROW: tiles of whole groups of rows."""
     cdef Py_ssize_t rows = x.shape[0], n = x.shape[1]
     cdef Py_ssize_t x_stride = x.strides[0] // <Py_ssize_t> sizeof(real)
@@ -164,7 +184,8 @@ cdef int _rows(
     cdef Py_ssize_t tiles = (rows + tile - 1) // tile
     cdef Py_ssize_t i
     cdef void *memory = scratch(threads, FS_ROWS_SCRATCH)
-    for i in prange(tiles, num_threads=threads, use_threads_if=threads > 1, schedule="static"):
+    for i in prange(tiles, num_threads=threads, use_threads_if=threads > 1,
+                    schedule="static", nogil=True):
         kernels.rows(&x[i * tile, 0], &y[i * tile, 0], min(tile, rows - i * tile), n,
                      x_stride, y_stride, aligned(memory) + threadid() * FS_ROWS_SCRATCH)
     free(memory)
@@ -173,7 +194,7 @@ cdef int _rows(
 
 cdef int _gathered_rows(
     const fs_kernels *kernels, const real[:, :] x, real[:, :] y, int threads
-) except -1 nogil:
+) except -1:
     """Rows, as those above, whose elements are not adjacent: a tile of them is brought together."""
     cdef Py_ssize_t rows = x.shape[0], n = x.shape[1]
     cdef Py_ssize_t step = x.strides[1] // <Py_ssize_t> sizeof(real)
@@ -186,7 +207,8 @@ cdef int _gathered_rows(
     cdef char *mine
     cdef char *gathered
     cdef void *memory = scratch(threads, room)
-    for i in prange(tiles, num_threads=threads, use_threads_if=threads > 1, schedule="static"):
+    for i in prange(tiles, num_threads=threads, use_threads_if=threads > 1,
+                    schedule="static", nogil=True):
         mine = aligned(memory) + threadid() * room
         gathered = _placed(mine + FS_ROWS_SCRATCH, &y[i * tile, 0])
         for j in range(i * tile, min(rows, (i + 1) * tile)):
@@ -199,7 +221,7 @@ cdef int _gathered_rows(
 
 cdef int _columns(
     const fs_kernels *kernels, const real[:, :, :] x, real[:, :, :] y, int threads
-) except -1 nogil:
+) except -1:
     """Columns (outer, n, inner): one strip of columns a tile."""
     cdef Py_ssize_t outer = x.shape[0], n = x.shape[1], inner = x.shape[2]
     cdef Py_ssize_t x_stride = x.strides[1] // <Py_ssize_t> sizeof(real)
@@ -210,7 +232,8 @@ cdef int _columns(
     cdef Py_ssize_t needed = strip_scratch(n, inner, sizeof(real))
     cdef void *memory = scratch(threads, needed)
     for i in prange(
-        outer * strips, num_threads=threads, use_threads_if=threads > 1, schedule="static"
+        outer * strips, num_threads=threads, use_threads_if=threads > 1, schedule="static",
+        nogil=True
     ):
         kernels.columns(&x[i // strips, 0, i % strips * width],
                         &y[i // strips, 0, i % strips * width],
@@ -222,7 +245,7 @@ cdef int _columns(
 
 cdef int _long_row(
     const fs_kernels *kernels, const real[:] x, real[:] y, int threads
-) except -1 nogil:
+) except -1:
     """One row in parts at fixed places, the last of them up to twice as long."""
     cdef Py_ssize_t parts = x.shape[0] // PART
     cdef Py_ssize_t window = min(parts, <Py_ssize_t> WINDOW)
@@ -230,13 +253,12 @@ cdef int _long_row(
     cdef fs_carry whole
     cdef fs_carry *carries = <fs_carry *> malloc(window * sizeof(fs_carry))
     if carries == NULL:
-        with gil:
-            raise MemoryError(f"no memory for {window} parts of a row")
+        raise MemoryError(f"no memory for {window} parts of a row")
     while first < parts:
         window = min(window, parts - first)
         for i in prange(
             first, first + window, num_threads=threads, use_threads_if=threads > 1,
-            schedule="static"
+            schedule="static", nogil=True
         ):
             kernels.reduce(&x[i * PART], PART if i < parts - 1 else x.shape[0] - i * PART,
                            &carries[i - first])
@@ -249,7 +271,8 @@ cdef int _long_row(
     if y.shape[0] == 1:
         kernels.finish(&x[0], &y[0], 1, &whole)
     else:
-        for i in prange(parts, num_threads=threads, use_threads_if=threads > 1, schedule="static"):
+        for i in prange(parts, num_threads=threads, use_threads_if=threads > 1,
+                        schedule="static", nogil=True):
             kernels.finish(&x[i * PART], &y[i * PART],
                            PART if i < parts - 1 else x.shape[0] - i * PART, &whole)
     return 0
@@ -260,17 +283,16 @@ cdef int _run(
 ) except -1:
     cdef const fs_kernels *kernels = &_table.kernels[<int> operation][type]
     cdef Py_ssize_t i
-    with nogil:
-        if x.shape[2] > 1:
-            _columns(kernels, x, y, threads)
-        elif x.shape[1] * <Py_ssize_t> sizeof(real) <= LONG_ROW:
-            if x.shape[1] == 1 or x.strides[1] == <Py_ssize_t> sizeof(real):
-                _rows(kernels, x[:, :, 0], y[:, :, 0], threads)
-            else:
-                _gathered_rows(kernels, x[:, :, 0], y[:, :, 0], threads)
+    if x.shape[2] > 1:
+        _columns(kernels, x, y, threads)
+    elif x.shape[1] * <Py_ssize_t> sizeof(real) <= LONG_ROW:
+        if x.shape[1] == 1 or x.strides[1] == <Py_ssize_t> sizeof(real):
+            _rows(kernels, x[:, :, 0], y[:, :, 0], threads)
         else:
-            for i in range(x.shape[0]):
-                _long_row(kernels, x[i, :, 0], y[i, :, 0], threads)
+            _gathered_rows(kernels, x[:, :, 0], y[:, :, 0], threads)
+    else:
+        for i in range(x.shape[0]):
+            _long_row(kernels, x[i, :, 0], y[i, :, 0], threads)
     return 0
 
 

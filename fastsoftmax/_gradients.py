@@ -176,7 +176,7 @@ def _apply(operation: int, grad_output: Any, output: Any, dim: Any, out: Any) ->
         result = out.view(np.ndarray).reshape(y.shape)
         g, y = _layout.apart(g, result), _layout.apart(y, result)
     if y.size:
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"), _core._DefaultEnvironment():
             if dtype.char == "g":
                 result[...] = getattr(_reference_gradients, name)(g, y, dims)
             elif not _compute_in_place(operation, g, y, result, dims, order):

@@ -164,7 +164,7 @@ def _sample(
     xt, yt = x.transpose(order), y.transpose(order)
     n = math.prod(xt.shape[outer:])
     scratch = np.empty(0, work)
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"), _core._DefaultEnvironment():
         for box in _layout._boxes(
             xt.shape, outer, x.ndim, _layout.TILE_BYTES // work.itemsize // n
         ):

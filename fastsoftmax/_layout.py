@@ -71,7 +71,7 @@ def apply(
         if where is not None and np.may_share_memory(where, out):
             where = where.copy()
     if target.kind == "c" or target.char == "g":
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"), _core._DefaultEnvironment():
             values = _by_reference(operation, x, dims, keepdim, where, target)
             if out is None:
                 return values
@@ -95,7 +95,7 @@ def apply(
             and _compute_in_place(operation, x, y, dims, order)
         )
         if not direct:
-            with np.errstate(all="ignore"):
+            with np.errstate(all="ignore"), _core._DefaultEnvironment():
                 _compute_by_tiles(operation, x, y, dims, order, where)
     elif y.size:
         y[...] = -np.inf  # logsumexp over an empty dimension

@@ -4,7 +4,7 @@ The kernels want logits as (N, C, K), contiguous and of one type, and everything
 Where the arrays lie so, in whatever order of their dimensions, they are worked on as they are and
 in one piece; else in pieces, which are copied into scratch memory where they must be.
 
-Everything here runs under ``np.errstate(all="ignore")``.
+Everything here runs under ``np.errstate(all="ignore")`` and the default floating-point environment.
 """
 
 from __future__ import annotations

@@ -158,6 +158,16 @@ cdef Py_ssize_t _place(
     return (sample * job.n * job.inner + column) * job.itemsize
 
 
+cdef int64_t _class(const Job *job, Py_ssize_t line) noexcept nogil:
+    """The class of a line, or -1 if it is to be ignored.
+
+    Out of range was refused before, but another thread may have written to the target since: it is
+    read once, and never is memory reached that is not a row's.
+    """
+    cdef int64_t found = (<const volatile int64_t *> job.target)[line]
+    return found if 0 <= found < job.n and found != job.ignore else -1
+
+
 cdef void _lose(const Job *job, Py_ssize_t call, Room room, Sums *sums) noexcept nogil:
     """The losses of one call's lines, written where they are wanted, and added to the sums."""
     cdef fs_lines lines
@@ -171,7 +181,7 @@ cdef void _lose(const Job *job, Py_ssize_t call, Room room, Sums *sums) noexcept
                           &job.wanted, room.parts, room.sums)
     if job.p == NULL:
         for i in range(lines.count):
-            room.classes[i] = job.target[first + i] if job.target[first + i] != job.ignore else -1
+            room.classes[i] = _class(job, first + i)
         job.kernels.pick(job.x + place, &lines, room.classes, room.picked)
     for i in range(lines.count):
         loss = 0
@@ -209,7 +219,7 @@ cdef void _derive(const Job *job, Py_ssize_t call, Room room) noexcept nogil:
         if p != NULL:
             total = room.sums[2 * i + 1]
         else:
-            room.classes[i] = job.target[first + i] if job.target[first + i] != job.ignore else -1
+            room.classes[i] = _class(job, first + i)
             w = 1
             if job.wanted.weight != NULL and room.classes[i] >= 0:
                 w = job.wanted.weight[room.classes[i]]
@@ -234,27 +244,30 @@ cdef void _derive_of_classes(
     scale * expm1(-loss): no digits cancel.
     """
     cdef bint in_place = x == out
+    cdef double *losses = room.picked
     cdef Py_ssize_t i, confident = 0
     cdef double p
-    if in_place:
+    if in_place:  # the logits are gone afterwards
         _surprises(job, x, lines, room, 0, lines.count)
-    job.kernels.scaled(x, out, lines, room.sums, room.scratch)
-    if not in_place:
-        job.kernels.pick(out, lines, room.classes, room.picked)
+        losses = room.parts
         for i in range(lines.count):
-            p = room.picked[i] / room.sums[i]
-            # what is tiny, or not a number, was perhaps not rounded in proportion
-            if p <= SMALL_P and abs(room.sums[i]) > LEAST_SCALE * job.n:
-                room.values[i] = room.sums[i] * (p - 1)
-            else:
-                room.values[i] = NAN  # still to come
-                confident += room.classes[i] >= 0
+            losses[i] = room.picked[i]
+    job.kernels.scaled(x, out, lines, room.sums, room.scratch)
+    job.kernels.pick(out, lines, room.classes, room.picked)
+    for i in range(lines.count):
+        p = room.picked[i] / room.sums[i]
+        # what is tiny, or not a number, was perhaps not rounded in proportion
+        if p <= SMALL_P and abs(room.sums[i]) > LEAST_SCALE * job.n:
+            room.values[i] = room.sums[i] * (p - 1)
+        else:
+            room.values[i] = NAN  # still to come
+            confident += room.classes[i] >= 0
     if in_place or lines.step != 1 and confident or 4 * confident > lines.count:
         if not in_place:
             _surprises(job, x, lines, room, 0, lines.count)
         for i in range(lines.count):
-            if in_place or isnan(room.values[i]):
-                room.values[i] = room.sums[i] * expm1(-room.picked[i])
+            if isnan(room.values[i]):
+                room.values[i] = room.sums[i] * expm1(-losses[i])
     elif confident:
         for i in range(lines.count):
             if isnan(room.values[i]) and room.classes[i] >= 0:
@@ -279,7 +292,7 @@ cdef void _surprises(
             (room.parts[2 * i] - room.picked[first + i]) + room.parts[2 * i + 1])
 
 
-cdef int _run(const Job *job, Sums *total, int threads) except -1 nogil:
+cdef int _run(const Job *job, Sums *total, int threads) except -1:
     """All tiles, a batch of them at a time: the losses and their sums, or the gradients."""
     cdef Py_ssize_t tiles = (job.calls + job.together - 1) // job.together
     cdef Py_ssize_t batch = 0, tile, count
@@ -288,12 +301,12 @@ cdef int _run(const Job *job, Sums *total, int threads) except -1 nogil:
     cdef Sums *sums = <Sums *> malloc(min(tiles, <Py_ssize_t> BATCH) * sizeof(Sums))
     if sums == NULL:
         free(memory)
-        with gil:
-            raise MemoryError(f"no memory for the sums of {tiles} tiles")
+        raise MemoryError(f"no memory for the sums of {tiles} tiles")
     while batch < tiles:
         count = min(<Py_ssize_t> BATCH, tiles - batch)
         for tile in prange(
-            count, num_threads=threads, use_threads_if=threads > 1, schedule="static"
+            count, num_threads=threads, use_threads_if=threads > 1, schedule="static",
+            nogil=True
         ):
             _tile(job, batch + tile, _room(job, memory, threadid()), &sums[tile])
         callers = fpenv_enter()
@@ -326,8 +339,7 @@ cdef Sums _by_team(const Job *job) except *:
     cdef Sums total = Sums(Sum(0, 0), Sum(0, 0))
     cdef int threads = begin_team(job.samples * job.n * job.inner)
     try:
-        with nogil:
-            _run(job, &total, threads)
+        _run(job, &total, threads)
     finally:
         end_team(threads)
     return total
@@ -373,7 +385,9 @@ def direct_class_loss(object input, object target, object ignore_index, object r
     cdef cnp.ndarray y
     cdef Job job
     cdef Sums total
+    cdef fs_fpenv callers
     cdef double value
+    cdef bint mean
     cdef int type
     if not _directly(input, target, ignore_index, reduction, &job):
         return None
@@ -386,9 +400,12 @@ def direct_class_loss(object input, object target, object ignore_index, object r
         return y
     y = cnp.PyArray_EMPTY(0, NULL, type, 0)
     total = _by_team(&job)
+    mean = reduction == "mean"
+    callers = fpenv_enter()
     value = _value(total.loss)
-    if reduction == "mean":
+    if mean:
         value = value / total.weight.hi if total.weight.hi > 0 else NAN  # a count: exact
+    fpenv_leave(callers)
     job.kernels.put(&value, 1, cnp.PyArray_DATA(y))
     return y
 
@@ -400,6 +417,7 @@ def direct_class_gradient(
     """The same for cross_entropy_backward with one number for the whole gradient."""
     cdef cnp.ndarray x, y
     cdef Job job
+    cdef fs_fpenv callers
     cdef Py_ssize_t i, count
     if grad_output.__class__ is not float or reduction == "none":
         return None
@@ -423,7 +441,9 @@ def direct_class_gradient(
             count += job.target[i] != job.ignore
     job.one_scale = grad_output
     if reduction == "mean":
+        callers = fpenv_enter()
         job.one_scale = job.one_scale / count if count else NAN
+        fpenv_leave(callers)
     job.out = <char *> cnp.PyArray_DATA(y)
     _by_team(&job)
     return y

@@ -116,7 +116,7 @@ def cross_entropy(
             return direct
     name = "cross_entropy"
     reduction = _loss_arguments.reduction_of(size_average, reduce, reduction, CALLER)
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"), _core._DefaultEnvironment():
         problem, _, shape = _problem(name, input, target, weight, ignore_index, label_smoothing)
         return _reduced(_loss_blocks.losses, problem, reduction, shape)
 
@@ -181,7 +181,7 @@ def nll_loss(
     """
     name = "nll_loss"
     reduction = _loss_arguments.reduction_of(size_average, reduce, reduction, CALLER)
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"), _core._DefaultEnvironment():
         problem, _, shape = _problem(name, input, target, weight, ignore_index, 0.0)
         return _reduced(_loss_blocks.gathered, problem, reduction, shape)
 
@@ -260,7 +260,7 @@ def cross_entropy_backward(
             return direct
     name = "cross_entropy_backward"
     reduction = _loss_arguments.reduction_of(size_average, reduce, reduction, CALLER)
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"), _core._DefaultEnvironment():
         problem, dtype, shape = _problem(name, input, target, weight, ignore_index, label_smoothing)
         x = problem.x
         given_shape = x.shape if shape or x.ndim > 2 else x.shape[1:]

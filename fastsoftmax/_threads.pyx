@@ -4,7 +4,7 @@ The limit on the threads of one call is
 
 * the number given to ``with num_threads(n)`` in this Python thread,
 * else the number given to ``set_num_threads(n)``,
-* else ``OMP_NUM_THREADS``,
+* else ``OMP_NUM_THREADS``, where that is a positive number or a list that begins with one,
 * else the CPUs this process may use: those of its affinity, or fewer where a cgroup (v2 or v1)
   grants less CPU time, rounded up;
 
@@ -16,13 +16,17 @@ threadpoolctl sets hold. Within that limit
 * a forked child runs in the calling thread: libgomp's pool does not survive a fork, and a team
   opened in the child would wait for threads that are gone.
 
-The thread count is passed to each parallel loop. Nothing here changes OpenMP's own settings.
+The environment and the control groups are read once, at import. The thread count is passed to each
+parallel loop. Nothing here changes OpenMP's own settings.
+
+What is kept between calls is three C ints (the count that was set, the threads now at work, whether
+this is a forked child), read and written whole and atomically, and a `threading.local`: so calls
+need no lock, with or without the GIL.
 """
 
 import os
+import re
 import threading
-
-from libc.stdlib cimport getenv
 
 cdef extern from *:
     """
@@ -36,40 +40,73 @@ cdef extern from *:
 
     #if defined(_MSC_VER)
     #include <intrin.h>
-    static long fs_busy = 0;
+    static long fs_busy = 0, fs_wanted_threads = 0;
     static inline int fs_busy_add(int threads) {
         return _InterlockedExchangeAdd(&fs_busy, threads);
     }
-    static inline int fs_pid(void) { return 0; } /* no fork here */
+    static inline int fs_wanted(void) { return _InterlockedOr(&fs_wanted_threads, 0); }
+    static inline void fs_want(int threads) { _InterlockedExchange(&fs_wanted_threads, threads); }
+    static inline int fs_watch_forks(void) { return 0; } /* no fork here */
+    static inline int fs_forked(void) { return 0; }
     #else
-    #include <unistd.h>
-    static int fs_busy = 0;
+    #include <pthread.h>
+    static int fs_busy = 0, fs_wanted_threads = 0, fs_is_forked = 0;
     static inline int fs_busy_add(int threads) {
         return __atomic_fetch_add(&fs_busy, threads, __ATOMIC_RELAXED);
     }
-    static inline int fs_pid(void) { return (int)getpid(); }
+    static inline int fs_wanted(void) {
+        return __atomic_load_n(&fs_wanted_threads, __ATOMIC_RELAXED);
+    }
+    static inline void fs_want(int threads) {
+        __atomic_store_n(&fs_wanted_threads, threads, __ATOMIC_RELAXED);
+    }
+    static void fs_in_child(void) { fs_is_forked = 1; }
+    static inline int fs_watch_forks(void) { return pthread_atfork(NULL, NULL, fs_in_child); }
+    static inline int fs_forked(void) { return fs_is_forked; }
     #endif
     """
     int omp_get_max_threads() nogil
     int fs_openmp_version
     # Threads now at work in all calls; returns what it was before.
     int fs_busy_add(int threads) nogil
-    int fs_pid() nogil
+    # The number given to set_num_threads; 0 before.
+    int fs_wanted() nogil
+    void fs_want(int threads) nogil
+    # Whether a fork lies between the import and now. A process id would not tell: a child in
+    # another namespace, or late enough, may have its parent's.
+    int fs_watch_forks()
+    int fs_forked() nogil
 
 # A team must save more than it costs: about 5 us to wake, at 0.3 to 1 ns an element.
 cdef enum:
     ELEMENTS_PER_THREAD = 32768
 
-cdef int _imported_in = fs_pid()
-# 0: not set. One C int, written whole; readers see the old or the new value.
-cdef int _wanted = 0
+if fs_watch_forks() != 0:
+    raise MemoryError("no memory to watch for forks")
 
 
 class _Local(threading.local):
-    wanted = 0
+    def __init__(self):
+        self.wanted = 0  # of the innermost `num_threads` block this thread is in
+        self.former = []  # of those around it
 
 
 _local = _Local()
+
+
+def _asked_of_openmp(variable):
+    """The number of threads that a value of OMP_NUM_THREADS asks for, or None.
+
+    It may be a list, for nested teams; its first number is that of the outermost. Where OpenMP
+    would take no notice of a value, neither does this.
+    """
+    if variable is None or not re.fullmatch(r"\s*\+?\d+\s*(,\s*\+?\d+\s*)*", variable, re.ASCII):
+        return None
+    counts = [int(count) for count in variable.split(",")]
+    return counts[0] if all(0 < count < 2**31 for count in counts) else None
+
+
+_asked = _asked_of_openmp(os.environ.get("OMP_NUM_THREADS"))
 
 
 def _cgroup_cpus(root="/sys/fs/cgroup", membership="/proc/self/cgroup"):
@@ -79,13 +116,15 @@ def _cgroup_cpus(root="/sys/fs/cgroup", membership="/proc/self/cgroup"):
     (``cpu.cfs_quota_us``); the smallest grant counts.
     """
     try:
-        with open(membership) as file:
-            lines = file.read().splitlines()
+        with open(membership, encoding="utf-8", errors="surrogateescape") as file:
+            lines = file.read().split("\n")
     except OSError:
         return None
     grants = []
     for line in lines:
-        _, controllers, path = line.split(":", 2)
+        _, controllers, path = (line.split(":", 2) + ["", ""])[:3]
+        if not path.startswith("/"):
+            continue
         if controllers and "cpu" not in controllers.split(","):
             continue
         names = [name for name in path.split("/") if name and name != ".."]
@@ -138,14 +177,14 @@ def _limit_and_reason():
     """The most threads a call from here may use, and why."""
     if fs_openmp_version == 0:
         return 1, "built without OpenMP"
-    if fs_pid() != _imported_in:
+    if fs_forked():
         return 1, "forked after import: OpenMP's threads do not survive a fork"
     if _local.wanted:
         limit, reason = _local.wanted, "num_threads() in this thread"
-    elif _wanted:
-        limit, reason = _wanted, "set_num_threads()"
-    elif getenv(b"OMP_NUM_THREADS") != NULL:
-        limit, reason = omp_get_max_threads(), "OMP_NUM_THREADS"
+    elif fs_wanted():
+        limit, reason = fs_wanted(), "set_num_threads()"
+    elif _asked is not None:
+        limit, reason = _asked, "OMP_NUM_THREADS"
     else:
         limit, reason = _cpus()
     most = omp_get_max_threads()
@@ -223,8 +262,7 @@ def set_num_threads(n):
     >>> import fastsoftmax
     >>> fastsoftmax.set_num_threads(fastsoftmax.get_num_threads())
     """
-    global _wanted
-    _wanted = _checked(n)
+    fs_want(_checked(n))
 
 
 class num_threads:
@@ -250,12 +288,11 @@ class num_threads:
 
     def __init__(self, n):
         self._n = _checked(n)
-        self._former = []
 
     def __enter__(self):
-        self._former.append(_local.wanted)
+        _local.former.append(_local.wanted)
         _local.wanted = self._n
         return self
 
     def __exit__(self, *exception):
-        _local.wanted = self._former.pop()
+        _local.wanted = _local.former.pop()

@@ -1,5 +1,8 @@
 """Fixtures every test file shares."""
 
+import os
+from pathlib import Path
+
 import hypothesis
 import pytest
 
@@ -10,6 +13,15 @@ hypothesis.settings.register_profile(
     "fastsoftmax", deadline=None, derandomize=True, max_examples=60
 )
 hypothesis.settings.load_profile("fastsoftmax")
+if "FASTSOFTMAX_EXAMPLES" in os.environ:  # of `make fuzz-python`: so many, and others every time
+    hypothesis.settings.register_profile(
+        "fuzz",
+        deadline=None,
+        max_examples=int(os.environ["FASTSOFTMAX_EXAMPLES"]),
+        print_blob=True,
+        suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    )
+    hypothesis.settings.load_profile("fuzz")
 
 
 @pytest.fixture(params=_core._isa_available())
@@ -24,3 +36,9 @@ def isa(request):
 def one_thread():
     with fastsoftmax.num_threads(1):
         yield
+
+
+@pytest.fixture
+def tests_folder():
+    """This folder, for the PYTHONPATH of scripts that use its modules."""
+    return str(Path(__file__).parent)

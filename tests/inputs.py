@@ -33,6 +33,11 @@ LARGEST = {
 }
 
 
+def tiny(dtype):
+    """The least normal number."""
+    return 2.0**-14 if dtype == "float16" else 2.0**-1022 if dtype == "float64" else 2.0**-126
+
+
 def sizes(dtype):
     """Row lengths around the vector width, the short row and the blocks of 128 and 256."""
     w = WIDTH[dtype]

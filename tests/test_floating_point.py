@@ -1,10 +1,13 @@
 """The caller's floating-point environment neither changes a result nor is changed by a call."""
 
+import gc
+
 import numpy as np
 import pytest
 
 import floating_point as fp
 import inputs
+import public
 from checks import FLOATS, OPS, call, same_bits
 from subprocesses import run_python
 
@@ -48,8 +51,16 @@ def test_the_mode_of_the_caller_does_not_matter(op, dtype, mode):
         assert same_bits(found, wanted), (shape, dim)
 
 
+@pytest.fixture
+def no_collection():
+    """No garbage collection: others, hypothesis for one, have callbacks there that add times."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
 @needs_registers
-@pytest.mark.usefixtures("isa")
+@pytest.mark.usefixtures("isa", "no_collection")
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("op", OPS)
 def test_flags_are_left_as_they_were(op, dtype):
@@ -81,29 +92,66 @@ def test_under_errstate_raise(op, dtype):
             assert same_bits(call(op, x, dim), result)
 
 
-FLUSHING_POOL = """
+def _small_numbers(name, dtype):
+    """Arguments of a case, with subnormal numbers and with results that are."""
+    for shape in ((21, 10), (5, 300), (7, 33, 20)):
+        given = public.arrays(dtype, shape, seed=5, scale=inputs.LAST_GAP[dtype] / 5)
+        for key in ("g", "s", "x"):
+            given[key].flat[::3] *= np.array(inputs.tiny(dtype) / 4, given[key].dtype)
+        yield given
+
+
+@needs_registers
+@pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("dtype", inputs.DTYPES)
+@pytest.mark.parametrize("name", public.CASES)
+def test_no_function_minds_the_mode_nor_changes_it(name, dtype):
+    for given in _small_numbers(name, dtype):
+        wanted = public.call(name, given)
+        for mode in MODES:
+            with fp.environment(mode):
+                found = public.call(name, given)
+                after = fp.control()
+            assert after == fp.BITS[mode]
+            assert same_bits(found, wanted), mode
+
+
+POOLS = """
 import sys
+import threading
 import numpy as np
 import floating_point as fp
 import fastsoftmax
-import fastsoftmax.functional as F
+from checks import same_bits
+from fastsoftmax import _core
+from public import CASES, arrays, call
 
-# The threads of the pool are made now, and inherit the mode of the thread that makes them.
-x = -np.random.default_rng(7).uniform(0, 104, size=(4000, 1000)).astype(np.float32)
-with fp.environment("flush"):
-    flushed = [F.softmax(x, dim) for dim in (0, 1)]
+_core._use_isa(sys.argv[1])
+given = arrays("float32", (3000, 100), seed=7, scale=30.0)
 with fastsoftmax.num_threads(1):
-    alone = [F.softmax(x, dim) for dim in (0, 1)]
-again = [F.softmax(x, dim) for dim in (0, 1)]
-for a, b, c in zip(flushed, alone, again):
-    assert np.array_equal(a, b) and np.array_equal(b, c)
-assert np.any((0 < alone[1]) & (alone[1] < 2.0**-126))
+    wanted = {name: call(name, given) for name in CASES}
+assert np.any((0 < wanted["softmax"]) & (wanted["softmax"] < 2.0**-126))
+
+def work(mode):
+    # libgomp makes a pool for every thread that calls. Its threads are made by the first call, and
+    # start with the mode of the thread that makes them.
+    with fp.environment(mode):
+        first = {name: call(name, given) for name in CASES}
+        assert fp.control() == fp.BITS[mode]
+    again = {name: call(name, given) for name in CASES}
+    right.extend(same_bits(found[name], wanted[name]) for found in (first, again) for name in CASES)
+
+right = []
+for mode in ("flush", "upward", "downward", "to zero"):
+    thread = threading.Thread(target=work, args=(mode,))
+    thread.start()
+    thread.join()
+assert len(right) == 8 * len(CASES) and all(right)
 print("right")
 """
 
 
 @needs_registers
-def test_threads_made_while_flushing():
-    here = str(__import__("pathlib").Path(__file__).parent)
-    result = run_python(FLUSHING_POOL, environment={"OMP_NUM_THREADS": "2", "PYTHONPATH": here})
-    assert result.stdout.strip() == "right"
+def test_pools_whose_threads_were_made_in_any_mode(isa, tests_folder):
+    environment = {"OMP_NUM_THREADS": "2", "PYTHONPATH": tests_folder}
+    assert run_python(POOLS, isa, environment=environment).stdout.strip() == "right"

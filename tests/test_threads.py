@@ -1,19 +1,13 @@
 """How many threads, who says so, and calls from many Python threads at once."""
 
-import os
+import itertools
 import threading
-from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
 import pytest
 
 import fastsoftmax
-import fastsoftmax.functional as F
-import inputs
-from checks import OPS, call, same_bits
+from fastsoftmax import _core
 from subprocesses import run_python
-
-PRINT = "import fastsoftmax; print(fastsoftmax.get_num_threads())"
 
 needs_openmp = pytest.mark.skipif(
     fastsoftmax.show_config()["openmp"] == "no", reason="built without OpenMP: always one thread"
@@ -92,25 +86,6 @@ print(*seen)
 
 
 @needs_openmp
-@pytest.mark.parametrize("count", ["1", "3"])
-def test_omp_num_threads(count):
-    assert _threads_of(PRINT, OMP_NUM_THREADS=count) == int(count)
-    script = "import fastsoftmax; print(fastsoftmax.show_config()['num_threads_reason'])"
-    assert "OMP_NUM_THREADS" in run_python(script, environment={"OMP_NUM_THREADS": count}).stdout
-
-
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity on this platform")
-def test_affinity():
-    script = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); " + PRINT
-    assert _threads_of(script) == 1
-
-
-@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="no affinity on this platform")
-def test_never_more_than_the_cpus_by_default():
-    assert 1 <= _threads_of(PRINT) <= len(os.sched_getaffinity(0))
-
-
-@needs_openmp
 def test_threadpoolctl_sees_and_limits():
     script = """
 import numpy as np
@@ -156,60 +131,155 @@ assert dict(os.environ) == before
     run_python(script)
 
 
-@pytest.mark.parametrize("op", OPS)
-def test_calls_from_many_python_threads(op):
-    arrays = [inputs.normal("float32", (300, 10 * k + 7), seed=k) for k in range(40)]
-    arrays += [inputs.normal("float64", (40_000, 33), seed=k) for k in range(4)]
-    wanted = [call(op, x) for x in arrays]
-    start = threading.Barrier(8)
+def test_one_context_in_many_threads():
+    """Each thread leaves it with the count it came with."""
+    shared = fastsoftmax.num_threads(1)
+    inside, entered = threading.Barrier(2), []
 
-    def work(i):
-        if i < 8:
-            start.wait(30)
-        return call(op, arrays[i % len(arrays)])
+    def work():
+        with fastsoftmax.num_threads(2 * BEFORE):
+            with shared:
+                inside.wait(30)
+                entered.append(fastsoftmax.get_num_threads())
+            entered.append(fastsoftmax.get_num_threads())
 
+    outside = fastsoftmax.get_num_threads()
+    with fastsoftmax.num_threads(2 * BEFORE):
+        wanted = fastsoftmax.get_num_threads()
+    other = threading.Thread(target=work)
+    with shared:
+        other.start()
+        inside.wait(30)
+    assert fastsoftmax.get_num_threads() == outside
+    other.join()
+    assert entered == [1, wanted]
+
+
+BEFORE = fastsoftmax.get_num_threads()
+MANY = """
+import sys
+import threading
+import fastsoftmax
+from checks import same_bits
+from concurrent.futures import ThreadPoolExecutor
+from fastsoftmax import _core
+from public import CASES, arrays, call
+
+_core._use_isa(sys.argv[1])
+given = [arrays("float32", shape, seed) for seed, shape in enumerate([(300, 17), (400, 257)])]
+given.append(arrays("float64", (7, 90, 200)))
+given.append(arrays("float16", (2000, 33)))
+jobs = [(name, one) for one in given for name in CASES]
+with fastsoftmax.num_threads(1):
+    wanted = [call(name, one) for name, one in jobs]
+start, stop = threading.Barrier(8), threading.Event()
+
+def work(first):
+    start.wait(60)
+    for turn in range(len(jobs)):
+        i = (first * 9 + turn) % len(jobs)
+        assert same_bits(call(*jobs[i]), wanted[i]), jobs[i][0]
+
+def change():
+    for count in 100 * (1, 2, 3, 4):
+        fastsoftmax.set_num_threads(count)
+        if stop.wait(0.001):
+            return
+
+changing = threading.Thread(target=change)
+if sys.argv[2] == "changing":
+    changing.start()
+else:
+    fastsoftmax.set_num_threads(int(sys.argv[2]))
+try:
     with ThreadPoolExecutor(8) as pool:
-        for i, result in enumerate(pool.map(work, range(3 * len(arrays)))):
-            assert same_bits(result, wanted[i % len(arrays)])
+        list(pool.map(work, range(8)))
+finally:
+    stop.set()
+    if changing.ident:
+        changing.join()
+print("done")
+"""
 
 
-def test_the_gil_is_released():
-    x = np.zeros((4_000, 4_000), np.float64)
-    out = np.empty_like(x)
-    running, counted = threading.Event(), [0]
+ISAS = itertools.cycle(_core._isa_available())
 
-    def count():
-        running.set()
-        while running.is_set():
-            counted[0] += 1
 
-    counter = threading.Thread(target=count)
-    counter.start()
-    running.wait(30)
-    with fastsoftmax.num_threads(1):
-        before = counted[0]
-        F.softmax(x, 1, out=out)
-        during = counted[0] - before
-    running.clear()
+@pytest.mark.parametrize(("count", "isa"), [*zip(("1", "4", "changing"), ISAS, strict=False)])
+def test_eight_python_threads_at_once(isa, count, tests_folder):
+    """Of every function: with and without teams, and while set_num_threads is called."""
+    environment = {"OMP_NUM_THREADS": "4", "PYTHONPATH": tests_folder}
+    assert run_python(MANY, isa, count, environment=environment).stdout.strip() == "done"
+
+
+GIL = """
+import sys
+import threading
+import time
+from public import CASES, arrays, call
+
+# A thread that waits for the GIL may ask for it after 1000 seconds: within a call the counter gets
+# on only if the call lets go of the GIL. The counter itself lets go of it at every step.
+sys.setswitchinterval(1000)
+counted, running = [0], True
+
+def count():
+    while running:
+        counted[0] += 1
+        time.sleep(0)
+
+counter = threading.Thread(target=count)
+counter.start()
+
+def advances(work):
+    before = counted[0]
+    work()
+    return counted[0] > before
+
+try:
+    assert not advances(lambda: sum(range(10**6))), "this measure would find anything free"
+    given = arrays("float32", (2000, 300))
+    end = time.monotonic() + 60
+    for name in CASES:
+        while not advances(lambda: call(name, given)):
+            assert time.monotonic() < end, f"{name} keeps the GIL"
+finally:
+    running = False
     counter.join()
-    # Under the GIL the other thread would get none of it but a switch interval at either end.
-    assert during > 1000, during
+print("done")
+"""
+
+
+def test_the_gil_is_released(tests_folder):
+    environment = {"OMP_NUM_THREADS": "1", "PYTHONPATH": tests_folder}
+    assert run_python(GIL, environment=environment).stdout.strip() == "done"
+
+
+JOBLIB = """
+import os
+import numpy as np
+import fastsoftmax
+import fastsoftmax.functional as F
+from joblib import Parallel, delayed, parallel_config
+
+def work(x):
+    return fastsoftmax.get_num_threads(), F.softmax(x, 1)
+
+x = np.random.default_rng(0).normal(size=(2000, 300))
+wanted = F.softmax(x, 1)
+for backend, limit in (("loky", 1), ("loky", 3), ("threading", None), ("multiprocessing", None)):
+    options = {} if limit is None else {"inner_max_num_threads": limit}
+    with parallel_config(backend, n_jobs=2, **options):
+        found = Parallel()(delayed(work)(x) for _ in range(4))
+    if limit is not None:
+        assert {count for count, _ in found} == {limit}, (backend, found[0][0])
+    assert all(np.array_equal(result, wanted) for _, result in found), backend
+print("done")
+"""
 
 
 @needs_openmp
-def test_teams_of_several_calls_share_the_cpus():
-    script = """
-import threading
-import numpy as np
-import fastsoftmax.functional as F
-x = np.random.default_rng(0).normal(size=(2000, 2000))
-wanted = F.softmax(x, 1)
-def work():
-    for _ in range(5):
-        assert np.array_equal(F.softmax(x, 1), wanted)
-threads = [threading.Thread(target=work) for _ in range(6)]
-[t.start() for t in threads]
-[t.join() for t in threads]
-print("done")
-"""
-    assert run_python(script, environment={"OMP_NUM_THREADS": "4"}).stdout.strip() == "done"
+def test_joblib():
+    pytest.importorskip("joblib")
+    result = run_python(JOBLIB, environment={"OMP_NUM_THREADS": "4"})
+    assert result.stdout.strip() == "done"

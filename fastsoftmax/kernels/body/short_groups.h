@@ -1,0 +1,93 @@
+/* Short rows in a type T that is computed in, where those of narrower types are brought first. A group of LANES rows
+ * goes through at once, a row a lane. Each row's elements are moved into lanes in blocks by register transposes; the
+ * last block of a row ends with the row and overlaps the one before. A group that is not full (a single row, say) and
+ * rows shorter than a block go element by element instead, to the same bits.
+ *
+ * Included once for each such type; see body.h. */
+
+/* column[j] = element j of each row, negated or not; the lanes of absent rows hold 0. */
+static NEVER_INLINE void T(gather_rows)(const T(elem) *x, ptrdiff_t rows, ptrdiff_t n, ptrdiff_t stride,
+                                        T(elem) *column, int negate) {
+    enum { W = T(LANES), B = T(BLOCK) };
+    if (rows == W && n >= B) {
+        for (ptrdiff_t j = 0; j < n; j += B) {
+            const ptrdiff_t at = j + B <= n ? j : n - B;
+            T(v) block[B];
+            T(load_transposed)(x + at, stride, block);
+            for (int k = 0; k < B; k++) T(store)(column + (at + k) * W, negate ? T(neg)(block[k]) : block[k]);
+        }
+        return;
+    }
+    for (ptrdiff_t j = 0; j < n; j++) {
+        if (rows < W) T(store)(column + j * W, T(set1)(0));
+        for (ptrdiff_t i = 0; i < rows; i++) {
+            const T(elem) value = x[i * stride + j];
+            column[j * W + i] = negate ? -value : value;
+        }
+    }
+}
+
+static ALWAYS_INLINE void T(scatter_rows)(const T(elem) *column, T(elem) *y, ptrdiff_t rows, ptrdiff_t n,
+                                          ptrdiff_t stride, T(ending) ending, fs_operation op) {
+    enum { W = T(LANES), B = T(BLOCK) };
+    if (rows == W && n >= B) {
+        for (ptrdiff_t j = 0; j < n; j += B) {
+            const ptrdiff_t at = j + B <= n ? j : n - B;
+            T(v) block[B];
+            for (int k = 0; k < B; k++) block[k] = T(end)(T(load)(column + (at + k) * W), ending, op);
+            T(store_transposed)(y + at, stride, block);
+        }
+        return;
+    }
+    for (ptrdiff_t j = 0; j < n; j++) {
+        T(elem) value[T(LANES)];
+        T(store)(value, T(end)(T(load)(column + j * W), ending, op));
+        for (ptrdiff_t i = 0; i < rows; i++) y[i * stride + j] = value[i];
+    }
+}
+
+/* A few groups pass each stage together: each is a chain of dependent steps, and theirs overlap. */
+enum { T(GROUPS) = 4 };
+
+static ALWAYS_INLINE void T(groups_of)(const T(elem) *x, T(elem) *y, ptrdiff_t rows, ptrdiff_t n, ptrdiff_t x_stride,
+                                       ptrdiff_t y_stride, T(elem) *scratch, fs_operation op, int negate,
+                                       const double *scale) {
+    enum { W = T(LANES) };
+    T(v) tops[T(GROUPS)];
+    T(ending) endings[T(GROUPS)];
+    for (ptrdiff_t i = 0; i < rows; i += W)
+        T(gather_rows)(x + i * x_stride, rows - i < W ? rows - i : W, n, x_stride, scratch + i * n, negate);
+    for (ptrdiff_t i = 0; i < rows; i += W) {
+        T(elem) *packed = scratch + i * n;
+        T(bounds) bounds = {T(load)(packed), T(load)(packed)};
+        for (ptrdiff_t j = 1; j < n; j++) bounds = T(widen_bounds)(bounds, T(load)(packed + j * W));
+        const T(column) column = {packed, NULL, W, W, T(is_ordinary)(bounds)};
+        tops[i / W] = bounds.top;
+        endings[i / W] = T(column_ending)(&column, n, bounds.top, op, 0, scale ? scale + i : NULL, rows - i);
+    }
+    for (ptrdiff_t i = 0; i < rows; i += W) {
+        T(elem) *to = y + i * y_stride;
+        if (op == FS_LOGSUMEXP)
+            T(put_logsumexp)(to, y_stride, endings[i / W].a, tops[i / W], rows - i, x + i * x_stride, n, x_stride, 1);
+        else
+            T(scatter_rows)(scratch + i * n, to, rows - i < W ? rows - i : W, n, y_stride, endings[i / W], op);
+    }
+}
+
+/* Types: T. Max error, range, aliasing: as for rows; n < FS_SHORT_ROW, and no more rows than GROUPS groups of them.
+ * scratch: n elements for each row of whole groups. Three functions, since one spills the registers of all. */
+static NEVER_INLINE void T(short_softmax)(const T(elem) *x, T(elem) *y, ptrdiff_t rows, ptrdiff_t n,
+                                          ptrdiff_t x_stride, ptrdiff_t y_stride, T(elem) *scratch, int negate,
+                                          const double *scale) {
+    T(groups_of)(x, y, rows, n, x_stride, y_stride, scratch, FS_SOFTMAX, negate, scale);
+}
+
+static NEVER_INLINE void T(short_log_softmax)(const T(elem) *x, T(elem) *y, ptrdiff_t rows, ptrdiff_t n,
+                                              ptrdiff_t x_stride, ptrdiff_t y_stride, T(elem) *scratch) {
+    T(groups_of)(x, y, rows, n, x_stride, y_stride, scratch, FS_LOG_SOFTMAX, 0, NULL);
+}
+
+static NEVER_INLINE void T(short_logsumexp)(const T(elem) *x, T(elem) *y, ptrdiff_t rows, ptrdiff_t n,
+                                            ptrdiff_t x_stride, ptrdiff_t y_stride, T(elem) *scratch) {
+    T(groups_of)(x, y, rows, n, x_stride, y_stride, scratch, FS_LOGSUMEXP, 0, NULL);
+}
