@@ -6,7 +6,7 @@ PYTEST = $(PYTHON) -P -m pytest -q
 C_FILES = $(shell find fastsoftmax/kernels tests/c -name '*.[ch]')
 
 .PHONY: env build test test-isa lint format types doctest accuracy accuracy-quick half-pairs half-pairs-quick \
-        huge ctest ctest-sanitize neon neon-tools bench annotate examples clean
+        huge dask-cluster ctest ctest-sanitize neon neon-tools bench annotate examples clean
 
 env: ## install the package and all that the other steps need
 	$(PYTHON) -m pip install -q '.[test,dev]'
@@ -37,7 +37,7 @@ format: ## bring the sources into that style
 types: ## mypy, and the stubs beside the compiled modules
 	mypy
 	$(PYTHON) -P -m mypy.stubtest --concise --ignore-missing-stub \
-	    fastsoftmax._backward fastsoftmax._core fastsoftmax._threads
+	    fastsoftmax._backward fastsoftmax._carry fastsoftmax._core fastsoftmax._threads
 
 doctest: ## the examples in the docstrings of the installed package, in the README and in docs/
 	$(PYTEST) --doctest-modules --doctest-glob='*.md' --pyargs fastsoftmax README.md $(wildcard docs/*.md)
@@ -108,6 +108,9 @@ neon-tools:
 
 huge: ## more than 2**31 elements in every layout, all results checked: 8.6 GB of memory
 	$(PYTHON) tests/huge.py
+
+dask-cluster: ## two dask workers on data larger than their memory: 4 GiB (DASK_CLUSTER="--gib 1 ..." for others), some minutes
+	$(PYTHON) tests/cluster.py $(DASK_CLUSTER)
 
 bench: ## beside every library installed here; BENCH holds options of compare.py
 	$(PYTHON) benches/compare.py $(BENCH)
