@@ -18,10 +18,21 @@ CPU_DEVICES = (1, 3, 11, 13)
 DEVICES = {2: "CUDA", 4: "OpenCL", 7: "Vulkan", 8: "Metal", 10: "ROCm", 14: "oneAPI"}
 
 
+def is_dask(value: Any) -> bool:
+    """Whether this is of dask, told without importing dask."""
+    return type(value).__module__.partition(".")[0] == "dask"
+
+
 def as_array(name: str, input: Any) -> Array:
     """Whatever is array-like, as a plain NumPy array that shares its memory where it can."""
     if type(input) is np.ndarray:
         return input
+    if is_dask(input):
+        raise TypeError(
+            f"{name}() got a lazy {type(input).__name__} of dask where it needs an array in "
+            "memory: call its compute() first (softmax, log_softmax, softmin, logsumexp, "
+            "cross_entropy and nll_loss take dask arrays as their input)"
+        )
     if isinstance(input, np.ma.MaskedArray):
         raise TypeError(
             f"{name}() would ignore the mask of a numpy.ma.MaskedArray: pass its data and "
@@ -135,13 +146,13 @@ def check_out(name: str, out: Any, shape: tuple[int, ...], dtype: np.dtype[Any])
 
 
 def check_where(name: str, where: Any, shape: tuple[int, ...]) -> Array:
-    """`where` as a boolean array broadcast to `shape`."""
+    """`where` as a boolean array broadcast to `shape`; a dask array stays one."""
     if isinstance(where, np.ma.MaskedArray):
         raise TypeError(
             f"{name}() would ignore the mask of where, a numpy.ma.MaskedArray: fill it first, "
             "where.filled(False)"
         )
-    mask = np.asarray(where)
+    mask = where if is_dask(where) else np.asarray(where)
     if mask.dtype != np.bool_:
         raise TypeError(
             f"{name}() needs where to be an array of bool, but it has dtype {mask.dtype}: "

@@ -378,36 +378,6 @@ def _empty(shape, cnp.dtype dtype, cnp.ndarray x):
     return _result(len(shape), dims, dtype.num, dtype.itemsize, x)
 
 
-# Parts of a row for `_layout`, which gathers them from wherever they are.
-
-def _reduce(int operation, const real[::1] part):
-    """The carry of one part of a row, at least 16 elements, as a tuple."""
-    cdef int type = FS_F32 if sizeof(real) == 4 else FS_F64
-    cdef fs_carry carry
-    _table.kernels[<int> operation][type].reduce(&part[0], part.shape[0], &carry)
-    return carry.top, carry.others, carry.sum, carry.sum_low
-
-
-def _merge(int operation, int type, first, second):
-    """The carry of two parts together; type 0 is float32, 1 float64."""
-    cdef fs_carry into, other
-    into.top, into.others, into.sum, into.sum_low = first
-    other.top, other.others, other.sum, other.sum_low = second
-    _table.kernels[<int> operation][type].merge(&into, &other)
-    return into.top, into.others, into.sum, into.sum_low
-
-
-def _finish(int operation, const real[::1] part, real[::1] result, whole):
-    """Finish one part, at least 16 elements, of a row whose carry is `whole`; in place if alike.
-
-    For logsumexp `result` has one element, and `part` does not matter.
-    """
-    cdef int type = FS_F32 if sizeof(real) == 4 else FS_F64
-    cdef fs_carry carry
-    carry.top, carry.others, carry.sum, carry.sum_low = whole
-    _table.kernels[<int> operation][type].finish(&part[0], &result[0], part.shape[0], &carry)
-
-
 cdef bint overlap(cnp.ndarray x, cnp.ndarray y) noexcept:
     """Whether two contiguous arrays share memory."""
     cdef Py_ssize_t distance = <char *> cnp.PyArray_DATA(y) - <char *> cnp.PyArray_DATA(x)
@@ -508,6 +478,7 @@ def softmax(input, dim=None, int _stacklevel=3, dtype=None, *, out=None, where=N
     ----------
     input : array_like
         Of any shape; float16, bfloat16 (ml_dtypes), float32, float64, long double, integers, bool.
+        A dask array gives a lazy result.
     dim : int or tuple of int, optional
         The dimension, or the dimensions together, over which the result sums to 1. None warns, as
         PyTorch does, and takes 0 for 0, 1 and 3 dimensions, else 1.
@@ -578,7 +549,7 @@ def log_softmax(input, dim=None, int _stacklevel=3, dtype=None, *, out=None, whe
     Parameters
     ----------
     input : array_like
-        Of any shape; dtypes as for :func:`softmax`.
+        Of any shape; dtypes as for :func:`softmax`. A dask array gives a lazy result.
     dim : int or tuple of int, optional
         The dimension, or the dimensions together, over which the exponentials of the result sum to
         1. None as for :func:`softmax`.
@@ -687,7 +658,7 @@ def logsumexp(input, dim, bint keepdim=False, *, out=None, where=None):
     Parameters
     ----------
     input : array_like
-        Of any shape; dtypes as for :func:`softmax`, and complex.
+        Of any shape; dtypes as for :func:`softmax`, and complex. A dask array gives a lazy result.
     dim : int or tuple of int
         The dimension, or the dimensions together, to reduce.
     keepdim : bool, optional

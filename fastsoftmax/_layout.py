@@ -15,13 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from fastsoftmax import _arguments, _core, _reference
+from fastsoftmax import _arguments, _carry, _core, _reference
 from fastsoftmax._arguments import LOGSUMEXP, NAMES, Array
 
 SOFTMAX, LOG_SOFTMAX, SOFTMIN = range(3)
 
 Box = tuple[slice, ...]
-Carry = tuple[float, float, float, float]
 
 TILE_BYTES = 1 << 19
 PART = 1 << 14  # elements, as in _core
@@ -40,6 +39,10 @@ def apply(
     stacklevel: int,
 ) -> Any:
     """The general path of every function: check, choose the way, compute."""
+    if _arguments.is_dask(input) or _arguments.is_dask(where):
+        from fastsoftmax import _dask
+
+        return _dask.apply(operation, input, dim, keepdim, dtype, out, where, stacklevel)
     name = NAMES[operation]
     x = _arguments.as_array(name, input)
     # Level 3 is the caller, as in PyTorch: dims_of, apply, caller; what is compiled has no frame.
@@ -328,8 +331,7 @@ def _long_row_by_parts(
     fill: float | None,
 ) -> None:
     """One row that is longer than the tile: each part to its carry, then each part finished."""
-    kind = int(tile.dtype == np.float64)
-    whole: Carry | None = None
+    whole = _carry.numbers(_carry.nothing(1))
 
     def gathered(box: Box) -> tuple[Array, int]:
         part = x[box]
@@ -339,17 +341,15 @@ def _long_row_by_parts(
         return tile[:padded], part.size
 
     for box in _parts(x.shape):
-        carry = _core._reduce(operation, gathered(box)[0])
-        whole = carry if whole is None else _core._merge(operation, kind, whole, carry)
-    assert whole is not None
+        _carry.reduce(operation, gathered(box)[0][np.newaxis], whole)
     if operation == LOGSUMEXP:
-        result = np.empty(1, tile.dtype)
-        _core._finish(operation, tile[:LEAST_PART], result, whole)
+        result = np.empty((1, 1), tile.dtype)
+        _carry.finish(operation, result, result, whole)
         np.copyto(y, result.reshape(y.shape), casting="unsafe")
         return
     for box in _parts(x.shape):
         part, size = gathered(box)
-        _core._finish(operation, part, part, whole)
+        _carry.finish(operation, part[np.newaxis], part[np.newaxis], whole)
         np.copyto(y[box], part[:size].reshape(y[box].shape), casting="unsafe")
         if where is not None and fill is not None:
             np.copyto(y[box], fill, where=~where[box])

@@ -225,7 +225,7 @@ def weight_total(problem: Problem) -> Any:
         if problem.weight is None:
             total.add(np.count_nonzero(taken))
         else:
-            total.add(_sum(problem.weight[part[taken].astype(np.intp)]))
+            total.add(sum_of(problem.weight[part[taken].astype(np.intp)]))
     return total.value()
 
 
@@ -247,15 +247,15 @@ def gathered(problem: Problem, each: Array | None) -> tuple[Any, Any]:
         elif problem.x.shape[1]:
             w = problem.weight[t]
             values = values * w
-            weights.add(_sum(w[taken]))
+            weights.add(sum_of(w[taken]))
         values = np.where(taken, values, 0)
-        total.add(_sum(values))
+        total.add(sum_of(values))
         if each is not None:
             each[box] = values.astype(each.dtype)
     return total.value(), weights.value()
 
 
-def _sum(values: Array) -> Any:
+def sum_of(values: Array) -> Any:
     """The sum, by halves, with what each addition loses."""
     high = values.reshape(-1)
     low = high.dtype.type(0)

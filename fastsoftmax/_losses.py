@@ -38,7 +38,8 @@ def cross_entropy(
     Parameters
     ----------
     input : array_like
-        Logits, of shape (C,), (N, C) or (N, C, d1, ..., dk) for C classes.
+        Logits, of shape (C,), (N, C) or (N, C, d1, ..., dk) for C classes. A dask array, here or as
+        `target`, gives a lazy result.
     target : array_like
         Class indices in [0, C), of any integer type, in the shape of `input` without its classes
         (or (1,) for (C,)); or probabilities, floating-point numbers in the shape of `input`.
@@ -116,6 +117,12 @@ def cross_entropy(
             return direct
     name = "cross_entropy"
     reduction = _loss_arguments.reduction_of(size_average, reduce, reduction, CALLER)
+    if _arguments.is_dask(input) or _arguments.is_dask(target):
+        from fastsoftmax import _dask_losses
+
+        more = weight, ignore_index, label_smoothing
+        lazy: Array = _dask_losses.loss(name, input, target, *more, reduction)
+        return lazy
     with np.errstate(all="ignore"), _core._DefaultEnvironment():
         problem, _, shape = _problem(name, input, target, weight, ignore_index, label_smoothing)
         return _reduced(_loss_blocks.losses, problem, reduction, shape)
@@ -137,7 +144,8 @@ def nll_loss(
     Parameters
     ----------
     input : array_like
-        Log-probabilities, of shape (C,), (N, C) or (N, C, d1, ..., dk) for C classes.
+        Log-probabilities, of shape (C,), (N, C) or (N, C, d1, ..., dk) for C classes. A dask
+        array, here or as `target`, gives a lazy result.
     target : array_like
         Class indices in [0, C), of any integer type, in the shape of `input` without its classes
         (or (1,) for (C,)).
@@ -181,6 +189,12 @@ def nll_loss(
     """
     name = "nll_loss"
     reduction = _loss_arguments.reduction_of(size_average, reduce, reduction, CALLER)
+    if _arguments.is_dask(input) or _arguments.is_dask(target):
+        from fastsoftmax import _dask_losses
+
+        more = weight, ignore_index, 0.0
+        lazy: Array = _dask_losses.loss(name, input, target, *more, reduction)
+        return lazy
     with np.errstate(all="ignore"), _core._DefaultEnvironment():
         problem, _, shape = _problem(name, input, target, weight, ignore_index, 0.0)
         return _reduced(_loss_blocks.gathered, problem, reduction, shape)
@@ -290,6 +304,20 @@ def _problem(
     """The arguments, checked, as (N, C, ...); the dtype of the logits; the shape of the losses."""
     x, dtype = _loss_arguments.logits(name, input)
     t = _loss_arguments.target_of(name, target)
+    problem, shape = checked(name, x, dtype, t, weight, ignore_index, label_smoothing)
+    return problem, dtype, shape
+
+
+def checked(
+    name: str,
+    x: Array,
+    dtype: np.dtype[Any],
+    t: Array,
+    weight: Any,
+    ignore_index: Any,
+    label_smoothing: Any,
+) -> tuple[Problem, tuple[int, ...]]:
+    """The same of logits and a target that are arrays, dask's too; those are not looked into."""
     ignore = _loss_arguments.ignore_index_of(name, ignore_index)
     smoothing = _loss_arguments.smoothing_of(name, label_smoothing)
     probabilities = name != "nll_loss" and x.shape == t.shape
@@ -304,11 +332,11 @@ def _problem(
         x = x[np.newaxis]
         t = t[np.newaxis] if probabilities else t.reshape(1)
     w = _loss_arguments.weight_of(name, weight, x.shape[1], _loss_blocks.wide(work))
-    if not probabilities:
+    if not probabilities and not _arguments.is_dask(t):
         _loss_arguments.check_range(t, x.shape[1], ignore)
     if _arguments.is_bfloat16(work):
         _core._know_bfloat16(work)
-    return Problem(x, t, probabilities, w, ignore, smoothing, work), dtype, shape
+    return Problem(x, t, probabilities, w, ignore, smoothing, work), shape
 
 
 def _wider(a: np.dtype[Any], b: np.dtype[Any]) -> np.dtype[Any]:
@@ -327,10 +355,15 @@ def _reduced(compute: Any, problem: Problem, reduction: str, shape: tuple[int, .
         compute(problem, each)
         return each.reshape(shape)
     total, weight_total = compute(problem, None)
+    return total_of(total, weight_total, reduction, problem.work)
+
+
+def total_of(total: Any, weight_total: Any, reduction: str, work: np.dtype[Any]) -> Array:
+    """The sum or the mean from the sum of the losses and that of the weights."""
     if reduction == "mean":
         # Where no weight is left PyTorch divides 0 by 0, whatever smoothing adds.
-        total = _quotient(total, weight_total, problem) if weight_total else np.nan
-    return np.asarray(total, _loss_blocks.wide(problem.work)).astype(problem.work)
+        total = _quotient(total, weight_total, work) if weight_total else np.nan
+    return np.asarray(total, _loss_blocks.wide(work)).astype(work)
 
 
 def _scale(problem: Problem, g: Array, reduction: str) -> Any:
@@ -338,12 +371,12 @@ def _scale(problem: Problem, g: Array, reduction: str) -> Any:
     if reduction == "none":
         return g.reshape(problem.x.shape[:1] + problem.x.shape[2:])
     divisor = _loss_blocks.weight_total(problem) if reduction == "mean" else 1
-    return _quotient(g, divisor, problem)
+    return _quotient(g, divisor, problem.work)
 
 
-def _quotient(a: Any, b: Any, problem: Problem) -> Any:
+def _quotient(a: Any, b: Any, work: np.dtype[Any]) -> Any:
     """``a / b`` in the wide type, NaN or an infinity where `b` is 0."""
-    dtype = _loss_blocks.wide(problem.work)
+    dtype = _loss_blocks.wide(work)
     quotient = np.asarray(a).astype(dtype) / np.asarray(b).astype(dtype)
     return quotient if dtype.char == "g" else float(quotient)
 

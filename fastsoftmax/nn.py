@@ -199,7 +199,9 @@ class Softmax2d(_Module):
 
     def forward(self, input: ArrayLike) -> Array:
         """Return the softmax of `input` over its third dimension from the end."""
-        x = _arguments.as_array("Softmax2d", input)
+        x: Any = input
+        if not _arguments.is_dask(input):
+            x = _arguments.as_array("Softmax2d", input)
         if x.ndim not in (3, 4):
             raise ValueError(f"Softmax2d: expected input to be 3D or 4D, got {x.ndim}D instead")
         return F.softmax(x, -3)
