@@ -6,7 +6,7 @@ PYTEST = $(PYTHON) -P -m pytest -q
 C_FILES = $(shell find fastsoftmax/kernels tests/c -name '*.[ch]')
 
 .PHONY: env build test test-isa lint format types doctest accuracy accuracy-quick half-pairs half-pairs-quick \
-        huge ctest ctest-sanitize neon neon-tools bench annotate examples clean
+        huge large-file ctest ctest-sanitize neon neon-tools bench annotate examples clean
 
 env: ## install the package and all that the other steps need
 	$(PYTHON) -m pip install -q '.[test,dev]'
@@ -108,6 +108,9 @@ neon-tools:
 
 huge: ## more than 2**31 elements in every layout, all results checked: 8.6 GB of memory
 	$(PYTHON) tests/huge.py
+
+large-file: ## a 4 GiB file through the command line: memory, speed beside cp, an interrupt; LARGE holds options
+	$(PYTHON) tests/large_file.py $(LARGE)
 
 bench: ## beside every library installed here; BENCH holds options of compare.py
 	$(PYTHON) benches/compare.py $(BENCH)
