@@ -39,8 +39,8 @@ BLOCK = 1 << 22  # bytes of a piece of rows that are read twice, for a team
 AHEAD = 4  # pieces that are read before they are needed, and results that wait to be written
 WAITING = 1 << 23  # bytes of these pieces
 ROW = 1 << 25  # bytes: a longer row is read twice
-RUN = 1 << 15  # bytes: a row whose elements are in shorter runs is read twice
-KEPT = 1 << 17  # rows whose carries are in memory at a time
+RUN = 1 << 14  # bytes: a row whose elements are in shorter runs is read twice
+KEPT = 1 << 12  # rows read together: few enough that a part has many elements of each
 PART = 1 << 18  # elements that one thread takes of such a piece
 ALIASED = 512  # bytes: rows this far apart, or a multiple, fight for one cache set
 

@@ -177,7 +177,16 @@ def test_pieces_of_a_large_array_are_in_one_run():
     assert all(stored.runs(box)[0] == stored.box_bytes(box) for box in boxes)
 
 
-# Memory and speed
+@pytest.mark.parametrize("shape", [(1 << 20, 1024), (4096, 1 << 20), (1 << 30, 3)])
+def test_parts_of_rows_that_are_read_twice_have_many_elements_of_each(shape):
+    """Each part of a row costs as much as some elements."""
+    band = next(_files._bands(shape, (0,)))
+    box = next(_files._inside(band, _files.BLOCK // 4))
+    part = next(_files.pieces(_files._sizes(box), (), _files.PART))
+    assert part[0].stop >= 64
+
+
+# Memory
 
 WITHIN = """
 import resource, sys, threading
