@@ -6,8 +6,8 @@ PYTEST = $(PYTHON) -P -m pytest -q
 C_FILES = $(shell find fastsoftmax/kernels tests/c -name '*.[ch]')
 
 .PHONY: env build test test-isa lint format types doctest accuracy accuracy-quick half-pairs half-pairs-quick \
-        huge fuzz-python fuzz-python-quick guard-pages leaks neighbours dask-cluster ctest ctest-sanitize neon \
-        neon-tools bench wheel-check annotate examples examples-env docs linkcheck clean
+        huge fuzz-python fuzz-python-quick guard-pages leaks neighbours dask-cluster large-file ctest ctest-sanitize \
+        neon neon-tools bench wheel-check annotate examples examples-env docs linkcheck clean
 
 env: ## install the package and all that the other steps need
 	$(PYTHON) -m pip install -q '.[test,dev,docs]'
@@ -157,6 +157,9 @@ neighbours: ## beside PyTorch (to be installed: pip install torch==2.13.0) and N
 
 dask-cluster: ## two dask workers on data larger than their memory: 4 GiB (DASK_CLUSTER="--gib 1 ..." for others), some minutes
 	$(PYTHON) tests/cluster.py $(DASK_CLUSTER)
+
+large-file: ## a 4 GiB file through the command line: memory, speed beside cp, an interrupt; LARGE holds options
+	$(PYTHON) tests/large_file.py $(LARGE)
 
 bench: ## beside every library installed here; BENCH holds options of compare.py
 	$(PYTHON) benches/compare.py $(BENCH)

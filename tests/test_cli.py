@@ -1,11 +1,9 @@
 """The command line: what it prints, what it writes, and what it leaves when it fails."""
 
 import os
-import signal
 import subprocess
 import sys
 import sysconfig
-import time
 from importlib import metadata, resources
 from itertools import product
 from pathlib import Path
@@ -17,7 +15,6 @@ import fastsoftmax
 import fastsoftmax.functional as F
 from checks import FLOATS, OPS, assert_exact, call
 from fastsoftmax import __main__ as cli
-from subprocesses import run_python
 
 VERSION = metadata.version("fastsoftmax")
 DATA = resources.files("fastsoftmax") / "data"
@@ -33,11 +30,6 @@ def logits():
 @pytest.fixture
 def source(tmp_path, logits):
     return save(tmp_path / "logits.npy", logits)
-
-
-@pytest.fixture
-def small_pieces(monkeypatch):
-    monkeypatch.setattr(cli, "CHUNK_ELEMENTS", 64)
 
 
 def save(path, array):
@@ -93,21 +85,6 @@ def test_real_file_is_within_its_bound(tmp_path, source, logits, op, dtype):
 # What it writes
 
 
-@pytest.mark.parametrize("dim", ["0", "1", "-1", "-3", "0,2", "2,1", "0,1,2"])
-@pytest.mark.parametrize("op", OPS)
-def test_pieces_give_the_same_bits_as_one_call(tmp_path, small_pieces, op, dim):
-    rng = np.random.default_rng(3)
-    x = rng.normal(scale=4, size=(17, 5, 23)).astype(np.float32)
-    target = tmp_path / "out.npy"
-    assert (
-        cli.main([str(save(tmp_path / "x.npy", x)), "-o", str(target), "--op", op, f"--dim={dim}"])
-        == 0
-    )
-    dims = tuple(map(int, dim.split(",")))
-    expected = call(op, x, dims if len(dims) > 1 else dims[0])
-    np.testing.assert_array_equal(np.load(target), expected)
-
-
 @pytest.mark.parametrize("op", OPS)
 @pytest.mark.parametrize("shape", [(), (1,), (0,), (0, 5), (5, 0), (7, 1)])
 def test_small_and_empty_arrays(tmp_path, capsys, op, shape):
@@ -121,16 +98,6 @@ def test_small_and_empty_arrays(tmp_path, capsys, op, shape):
     np.testing.assert_array_equal(result, expected)
     assert cli.main([str(source), "--op", op]) == 0
     assert f"float64 {expected.shape}" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("order", "CF")
-def test_the_order_of_the_file_is_kept(tmp_path, small_pieces, order):
-    x = np.asarray(np.random.default_rng(4).normal(size=(40, 30)), order=order)
-    target = tmp_path / "out.npy"
-    assert cli.main([str(save(tmp_path / "x.npy", x)), "-o", str(target)]) == 0
-    mapped = np.load(target, mmap_mode="r")
-    assert mapped.flags.c_contiguous == (order == "C")
-    np.testing.assert_allclose(mapped, F.softmax(x, 1), rtol=1e-15)
 
 
 @pytest.mark.parametrize(
@@ -152,133 +119,6 @@ def test_threads_do_not_change_the_bits_and_do_not_stay(tmp_path, source):
     assert fastsoftmax.get_num_threads() == before
 
 
-@pytest.mark.parametrize("order", "CF")
-@pytest.mark.parametrize("budget", [1, 7, 24, 60, 1000])
-@pytest.mark.parametrize("dims", [(0,), (1,), (2,), (0, 2), (0, 1, 2)])
-def test_pieces_cover_the_array_once(dims, budget, order):
-    array = np.zeros((4, 5, 6), order=order)
-    row = np.prod([array.shape[axis] for axis in dims])
-    for index in cli.pieces(array, dims, budget):
-        assert array[index].size <= max(budget, row)
-        assert all(array[index].shape[axis] == array.shape[axis] for axis in dims)
-        array[index] += 1
-    assert (array == 1).all()
-
-
-def test_pieces_of_a_large_array_are_contiguous():
-    array = np.broadcast_to(np.float32(0), (8, 1000, 1000))
-    array = np.lib.stride_tricks.as_strided(array, array.shape, (4_000_000, 4_000, 4))
-    cut = list(cli.pieces(array, (2,), 500_000))
-    assert len(cut) == 16
-    assert all(array[index].flags.c_contiguous for index in cut)
-
-
-# The output appears whole or not at all
-
-
-def test_an_existing_output_is_kept_without_force(tmp_path, source, capsys):
-    target = tmp_path / "probs.npy"
-    target.write_text("precious")
-    assert cli.main([str(source), "-o", str(target)]) == 1
-    assert target.read_text() == "precious"
-    assert "--force" in capsys.readouterr().err
-    assert cli.main([str(source), "-o", str(target), "--force"]) == 0
-    assert np.load(target).shape == (300, 10)
-
-
-@pytest.mark.skipif(os.name == "nt", reason="Windows keeps a mapped file from being replaced")
-def test_the_input_may_be_the_output(source, logits):
-    assert cli.main([str(source), "-o", str(source), "--force"]) == 0
-    np.testing.assert_array_equal(np.load(source), F.softmax(logits, 1))
-
-
-@pytest.mark.skipif(os.name == "nt", reason="symbolic links need a privilege there")
-def test_a_link_is_written_through(tmp_path, source):
-    link = tmp_path / "link.npy"
-    link.symlink_to("real.npy")
-    assert cli.main([str(source), "-o", str(link)]) == 0
-    assert link.is_symlink()
-    assert np.load(tmp_path / "real.npy").shape == (300, 10)
-
-
-@pytest.mark.parametrize(
-    ("raised", "status", "said"),
-    [
-        (KeyboardInterrupt(), 130, "fastsoftmax: interrupted\n"),
-        (OSError(28, "No space left on device"), 1, "No space left on device"),
-        (MemoryError(), 1, "out of memory"),
-    ],
-)
-@pytest.mark.parametrize("there_before", [False, True])
-def test_failing_half_way_leaves_nothing(
-    tmp_path, source, small_pieces, monkeypatch, capsys, raised, status, said, there_before
-):
-    target = tmp_path / "probs.npy"
-    if there_before:
-        target.write_text("precious")
-    before = names(tmp_path)
-    written = []
-
-    def fail_at_the_third(*args, _apply=cli._apply, out=None, **options):
-        if out is not None:
-            written.append(names(tmp_path))
-            if len(written) == 3:
-                raise raised
-        return _apply(*args, out=out, **options)
-
-    monkeypatch.setattr(cli, "_apply", fail_at_the_third)
-    assert cli.main([str(source), "-o", str(target), "--force"]) == status
-    assert said in capsys.readouterr().err
-    assert len(written[-1]) == len(before) + 1
-    assert names(tmp_path) == before
-    if there_before:
-        assert target.read_text() == "precious"
-
-
-@pytest.mark.skipif(os.name == "nt", reason="sends SIGINT")
-def test_a_real_interrupt_leaves_nothing(tmp_path, source):
-    script = (
-        "import signal, sys, time\n"
-        # where the tests run in the background, a shell had them ignore it
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from fastsoftmax import __main__ as cli\n"
-        "cli._reserve = lambda path: time.sleep(60)\n"
-        "sys.exit(cli.main(sys.argv[1:]))\n"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", script, str(source), "-o", str(tmp_path / "probs.npy")],
-        cwd=tmp_path,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        deadline = time.monotonic() + 60
-        while len(names(tmp_path)) < 2 and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert len(names(tmp_path)) == 2
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=30)
-    finally:
-        process.kill()
-        process.wait()
-    assert (process.returncode, errors) == (130, "fastsoftmax: interrupted\n")
-    assert names(tmp_path) == ["logits.npy"]
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="limits the size of a file as Linux does")
-def test_a_full_disk_is_an_error_of_one_sentence(tmp_path, source):
-    script = (
-        "import resource, sys\n"
-        "from fastsoftmax.__main__ import main\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
-        "sys.exit(main())\n"
-    )
-    done = run_python(script, str(source), "-o", str(tmp_path / "probs.npy"), check=False)
-    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
-    assert "cannot write" in done.stderr
-    assert names(tmp_path) == ["logits.npy"]
-
-
 # Errors
 
 
@@ -289,6 +129,13 @@ def test_a_full_disk_is_an_error_of_one_sentence(tmp_path, source):
         (["--op", "softmin"], "--op needs an input file"),
         (["--dim", "0"], "--dim needs an input file"),
         (["--force"], "--force needs an input file"),
+        (["--quiet"], "--quiet needs an input file"),
+        (["--column", "x"], "--column needs an input file"),
+        (["logits.npy", "--no-progress"], "--quiet needs --output"),
+        (["logits.npy", "--column", "x"], "--column needs a table"),
+        (["table.parquet", "--dim", "0"], "--dim needs a .npy file"),
+        (["table.parquet", "-o", "out.npy"], "files of different kinds"),
+        (["logits.npy", "-o", "out.feather"], "files of different kinds"),
         (["logits.npy", "--force"], "--force needs --output"),
         (["logits.npy", "--threads", "0"], "'0' is not a whole number of at least 1"),
         (["logits.npy", "--threads", "many"], "'many' is not a whole number of at least 1"),
@@ -398,7 +245,16 @@ def test_help_names_everything(capsys):
         cli.main(["--help"])
     assert exit_.value.code == 0
     text = capsys.readouterr().out
-    for word in (*OPS, *cli.DTYPES, "--dim", "--threads", "--force", "examples:", "130"):
+    for word in (
+        *OPS,
+        *cli.DTYPES,
+        "--dim",
+        "--column",
+        "--threads",
+        "--force",
+        "--no-progress",
+        "130",
+    ):
         assert word in text
     assert max(map(len, text.splitlines())) <= 100
 
