@@ -62,6 +62,9 @@ else:
     CFLAGS += ["-ffp-contract=off", "-fvisibility=hidden", *LDFLAGS]
     KERNEL_CFLAGS = [*CFLAGS, "-std=c11", "-fPIC", "-Wall", "-Wextra"]
     KERNEL_CFLAGS += ["-Werror=implicit-function-declaration"]
+    # Their loops are written out as far as it pays; one more copy of each loop does not.
+    if not DEBUG:
+        KERNEL_CFLAGS += ["-fno-unswitch-loops", "-fno-asynchronous-unwind-tables"]
 
 
 def library(name, source, cflags="", macros=()):
@@ -75,6 +78,9 @@ def library(name, source, cflags="", macros=()):
 
 
 def module(path):
+    # Short calls go through _core and what Cython shares; the others hand over whole arrays.
+    size = {"_core": [], "_cyutility": ["-O2"]}.get(path.stem, ["-Os"])
+    cflags = [] if MSVC or DEBUG else size
     return Extension(
         f"fastsoftmax.{path.stem}",
         [str(path)],
@@ -84,7 +90,7 @@ def module(path):
             ("NPY_TARGET_VERSION", "NPY_2_0_API_VERSION"),
         ],
         depends=[*HEADERS, *map(str, sorted(KERNELS.rglob("*.c")))],
-        extra_compile_args=[*CFLAGS],
+        extra_compile_args=[*CFLAGS, *cflags],
         extra_link_args=[*LDFLAGS],
     )
 
@@ -139,7 +145,11 @@ setup(
         *(library(isa, f"targets/{isa}.c", cflags) for isa, cflags in TARGETS.items()),
     ],
     ext_modules=cythonize(
-        [module(path) for path in sorted(Path("fastsoftmax").glob("*.pyx"))],
+        [
+            *(module(path) for path in sorted(Path("fastsoftmax").glob("*.pyx"))),
+            module(Path("fastsoftmax/_cyutility.c")),  # made by Cython
+        ],
+        shared_utility_qualified_name="fastsoftmax._cyutility",
         build_dir=f"{BUILD}/cython",
         annotate="annotate" in SWITCHES,
         compiler_directives={

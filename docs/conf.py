@@ -50,7 +50,6 @@ def setup(app):
     # MathML: browsers show it without a script and without the network.
     app.add_html_math_renderer("mathml", (show_math("inline"), None), (show_math("block"), None))
     app.connect("source-read", read_page)
-    app.connect("source-read", leave_out_absent_pages)
     app.connect("source-read", end_examples)
 
 
@@ -95,14 +94,3 @@ def link_from(folder, link, written_in):
 def end_examples(app, page, source):
     """Drop the empty line that ends an example for doctest, and would be shown."""
     source[0] = re.sub(r"\n+```$", "\n```", source[0], flags=re.MULTILINE)
-
-
-def leave_out_absent_pages(app, page, source):
-    """Keep the list of pages to those that are there."""
-    if page == "index":
-        for name in WRITTEN_LATER:
-            if not (HERE / f"{name}.md").exists():
-                source[0] = source[0].replace(f"\n{name}\n", "\n")
-
-
-WRITTEN_LATER = ("examples", "files", "dask", "cython", "threading", "reliability", "security")

@@ -3,6 +3,10 @@
 
 #include "columns.h"
 
+#ifdef COMPUTED_IN
+#include "short_groups.h"
+#endif
+
 #include "short_rows.h"
 
 #include "long_rows.h"

@@ -82,6 +82,14 @@ static ALWAYS_INLINE void S(gradients)(T(v) *g, const T(v) *y, const int vectors
     }
 }
 
+/* One vector: what the loops below leave at the ends. */
+static NEVER_INLINE void S(gradient)(T(v) *g, const T(v) *y, const S(constants) *constants, fs_backward op) {
+    if (op == FS_SOFTMAX_BACKWARD)
+        S(gradients)(g, y, 1, constants, 0, FS_SOFTMAX_BACKWARD);
+    else
+        S(gradients)(g, y, 1, constants, 0, FS_LOG_SOFTMAX_BACKWARD);
+}
+
 static ALWAYS_INLINE void S(add_to_total)(T(sum) *sum, T(v) g, T(v) y, fs_backward op) {
     if (op == FS_SOFTMAX_BACKWARD)
         T(sum_add_product)(sum, g, y);
@@ -146,7 +154,7 @@ static ALWAYS_INLINE void S(row_gradients)(const S(elem) *g, const S(elem) *y, S
     if (stream) { /* up to where vectors of gx are aligned */
         gs[0] = S(load)(g);
         ys[0] = S(load)(y);
-        S(gradients)(gs, ys, 1, constants, 0, op);
+        S(gradient)(gs, ys, constants, op);
         i = (ptrdiff_t)(-(uintptr_t)gx % 64 / sizeof *gx);
         S(store_lanes)(gx, gs[0], 0, i);
     }
@@ -166,14 +174,14 @@ static ALWAYS_INLINE void S(row_gradients)(const S(elem) *g, const S(elem) *y, S
     for (; i + W <= n; i += W) {
         gs[0] = S(load)(g + i);
         ys[0] = S(load)(y + i);
-        S(gradients)(gs, ys, 1, constants, 0, op);
+        S(gradient)(gs, ys, constants, op);
         if (stream)
             S(stream)(gx + i, gs[0]);
         else
             S(store)(gx + i, gs[0]);
     }
     if (i < n) {
-        S(gradients)(&last_g, &last_y, 1, constants, 0, op);
+        S(gradient)(&last_g, &last_y, constants, op);
         if (stream)
             S(store_lanes)(gx + n - W, last_g, i - (n - W), W);
         else
@@ -223,10 +231,9 @@ static ALWAYS_INLINE void S(backward_rows)(const S(elem) *g, const S(elem) *y, S
     if (stream) stream_end();
 }
 
-/* A strip of `columns` columns. scratch: S(constants) for each vector of them. */
-static ALWAYS_INLINE void S(backward_strip)(const S(elem) *g, const S(elem) *y, S(elem) *gx, ptrdiff_t columns,
-                                            ptrdiff_t n, ptrdiff_t g_stride, ptrdiff_t y_stride, ptrdiff_t gx_stride,
-                                            void *scratch, fs_backward op) {
+static ALWAYS_INLINE void S(backward_strip_of)(const S(elem) *g, const S(elem) *y, S(elem) *gx, ptrdiff_t columns,
+                                               ptrdiff_t n, ptrdiff_t g_stride, ptrdiff_t y_stride,
+                                               ptrdiff_t gx_stride, void *scratch, fs_backward op) {
     enum { W = T(LANES) };
     const ptrdiff_t vectors = (columns + W - 1) / W;
     T(sum) *sums = scratch;
@@ -251,10 +258,20 @@ static ALWAYS_INLINE void S(backward_strip)(const S(elem) *g, const S(elem) *y, 
         for (; k < vectors; k++) {
             gs[0] = S(load_some)(g + j * g_stride + k * W, columns - k * W, 0);
             ys[0] = S(load_some)(y + j * y_stride + k * W, columns - k * W, 0);
-            S(gradients)(gs, ys, 1, constants + k, 1, op);
+            S(gradient)(gs, ys, constants + k, op);
             S(store_some)(gx + j * gx_stride + k * W, gs[0], columns - k * W);
         }
     }
+}
+
+/* A strip of `columns` columns. scratch: S(constants) for each vector of them. */
+static NEVER_INLINE void S(backward_strip)(const S(elem) *g, const S(elem) *y, S(elem) *gx, ptrdiff_t columns,
+                                           ptrdiff_t n, ptrdiff_t g_stride, ptrdiff_t y_stride, ptrdiff_t gx_stride,
+                                           void *scratch, fs_backward op) {
+    if (op == FS_SOFTMAX_BACKWARD)
+        S(backward_strip_of)(g, y, gx, columns, n, g_stride, y_stride, gx_stride, scratch, FS_SOFTMAX_BACKWARD);
+    else
+        S(backward_strip_of)(g, y, gx, columns, n, g_stride, y_stride, gx_stride, scratch, FS_LOG_SOFTMAX_BACKWARD);
 }
 
 /* Types, max error, range, aliasing: as for rows; last bits may differ from theirs. */
@@ -277,20 +294,20 @@ static ALWAYS_INLINE void S(backward_short_rows)(const S(elem) *g, const S(elem)
     T(elem) *packed_g = (T(elem) *)scratch, *packed_y = packed_g + FS_SHORT_ROW * W;
     T(elem) *wide = packed_y + FS_SHORT_ROW * W;
     void *rest = wide + FS_SHORT_ROW * W;
-    const S(ending) as_it_is = {T(set1)(0), T(set1)(0)};
+    const T(ending) as_it_is = {T(set1)(0), T(set1)(0)};
     for (ptrdiff_t first = 0; first < rows; first += W) {
         const ptrdiff_t count = rows - first < W ? rows - first : W;
         ptrdiff_t stride = g_stride;
         const T(elem) *from = S(wide_rows)(g + first * g_stride, count, n, &stride, wide);
-        S(gather_rows)(from, count, n, stride, packed_g, 0);
+        T(gather_rows)(from, count, n, stride, packed_g, 0);
         stride = y_stride;
         from = S(wide_rows)(y + first * y_stride, count, n, &stride, wide);
-        S(gather_rows)(from, count, n, stride, packed_y, 0);
+        T(gather_rows)(from, count, n, stride, packed_y, 0);
         T(backward_strip)(packed_g, packed_y, packed_g, W, n, W, W, W, rest, op);
         S(elem) *to = gx + first * gx_stride;
         stride = gx_stride;
         T(elem) *result = S(wide_result)(to, n, &stride, wide);
-        S(scatter_rows)(packed_g, result, count, n, stride, as_it_is, FS_LOG_SOFTMAX);
+        T(scatter_rows)(packed_g, result, count, n, stride, as_it_is, FS_LOG_SOFTMAX);
         S(narrow_rows)(result, to, count, n, gx_stride);
     }
 }

@@ -1,8 +1,8 @@
 /* The one body of every target. A target includes its vector header, then this, then names its table.
  *
- * Reading order: exp.h (one element), sum.h and log.h and finish.h (one row), rows.h, columns.h, short_rows.h,
- * long_rows.h (the layouts), gradient.h and backward.h (the gradients), entries.h (the doors). S(name) is name_f32
- * for the element type as stored, T(name) the same for the type it is computed in. */
+ * Reading order: exp.h (one element), sum.h and log.h and finish.h (one row), rows.h, columns.h, short_groups.h,
+ * short_rows.h, long_rows.h (the layouts), gradient.h and backward.h (the gradients), entries.h (the doors). S(name)
+ * is name_f32 for the element type as stored, T(name) the same for the type it is computed in. */
 #include "../kernels.h"
 
 #include <math.h>
@@ -34,6 +34,7 @@ enum { STREAM_FROM = 1024 * 1024 };
 /* The gradients' strips are no wider than this, and then fit half of the second cache. */
 enum { BACKWARD_STRIP = 256 * 1024, BACKWARD_COLUMNS = 512 };
 
+#define COMPUTED_IN /* S is T */
 #define S(name) name##_f32
 #define T(name) name##_f32
 #include "algorithms.h"
@@ -46,6 +47,7 @@ enum { BACKWARD_STRIP = 256 * 1024, BACKWARD_COLUMNS = 512 };
 #undef S
 #undef T
 
+#undef COMPUTED_IN
 #define S(name) name##_f16
 #define T(name) name##_f32
 #include "algorithms.h"

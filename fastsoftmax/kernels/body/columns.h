@@ -5,24 +5,16 @@
  *
  * Included once for each element type S, computed in T; see body.h. */
 
-/* What finishes an element: softmax: e * (a + b); log_softmax: (x - a) - b. */
-typedef struct {
-    T(v) a, b;
-} S(ending);
-
-static ALWAYS_INLINE T(v) S(end)(T(v) value, S(ending) ending, fs_operation op) {
-    if (op == FS_LOG_SOFTMAX) return T(sub)(T(sub)(value, ending.a), ending.b);
-    return T(scale)(value, (T(factor)){ending.a, ending.b});
-}
-
-/* One vector of columns: element j at packed + j * step, or at x + j * step where packed is NULL; there only the
- * first `count` columns exist. */
+/* One vector of columns: element j at packed + j * step, or at x + j * step where packed is NULL, as it always is in
+ * a type that is not computed in; there only the first `count` columns exist. */
 typedef struct {
     T(elem) *packed;
     const S(elem) *x;
     ptrdiff_t step, count;
     int ordinary; /* all of it, for exp */
 } S(column);
+
+enum { S(packs) = sizeof(S(elem)) == sizeof(T(elem)) };
 
 /* The first `count` of W elements; the others are 0. */
 static ALWAYS_INLINE T(v) S(load_some)(const S(elem) *p, ptrdiff_t count, int negate) {
@@ -43,7 +35,7 @@ static ALWAYS_INLINE void S(store_some)(S(elem) *p, T(v) value, ptrdiff_t count)
 }
 
 static ALWAYS_INLINE T(v) S(column_at)(const S(column) *column, ptrdiff_t j, int negate) {
-    if (column->packed) return T(load)(column->packed + j * column->step);
+    if (S(packs) &&column->packed) return T(load)(column->packed + j * column->step);
     return S(load_some)(column->x + j * column->step, column->count, negate);
 }
 
@@ -55,7 +47,7 @@ static ALWAYS_INLINE void S(column_exp_some)(const S(column) *column, ptrdiff_t 
     for (int k = 0; k < vectors; k++) v[k] = S(column_at)(column, j + k, negate);
     T(exp)(v, vectors, ref, ordinary);
     for (int k = 0; k < vectors; k++) {
-        if (kept && column->packed) T(store)(column->packed + (j + k) * column->step, v[k]);
+        if (S(packs) &&kept && column->packed) T(store)(column->packed + (j + k) * column->step, v[k]);
         T(run_add)(run, v[k]);
     }
 }
@@ -77,8 +69,9 @@ static ALWAYS_INLINE T(sum) S(column_exp_of)(const S(column) *column, ptrdiff_t 
 
 static ALWAYS_INLINE T(sum) S(column_exp)(const S(column) *column, ptrdiff_t n, T(v) top, int negate, int kept) {
     const T(reference) ref = T(make_reference)(top);
-    return column->ordinary ? S(column_exp_of)(column, n, &ref, 1, negate, kept)
-                            : S(column_exp_of)(column, n, &ref, 0, negate, kept);
+    if (!S(packs) || !column->packed) return S(column_exp_of)(column, n, &ref, 0, negate, kept);
+    return column->ordinary ? S(column_exp_of)(column, n, &ref, 1, 0, kept)
+                            : S(column_exp_of)(column, n, &ref, 0, 0, kept);
 }
 
 /* The sum below the maximum, and how many others equal it. */
@@ -102,7 +95,9 @@ static ALWAYS_INLINE T(rest) S(column_rest_of)(const S(column) *column, ptrdiff_
 }
 
 static NEVER_INLINE void S(column_rest)(const S(column) *column, ptrdiff_t n, T(v) top, T(rest) *rest) {
-    if (column->ordinary)
+    if (!S(packs) || !column->packed)
+        *rest = S(column_rest_of)(column, n, top, 0);
+    else if (column->ordinary)
         *rest = S(column_rest_of)(column, n, top, 1);
     else
         *rest = S(column_rest_of)(column, n, top, 0);
@@ -132,31 +127,31 @@ static NEVER_INLINE void S(long_column_rest)(const S(column) *column, ptrdiff_t 
 }
 
 /* The ending of a vector of columns (for FS_LOGSUMEXP, the results themselves in .a). */
-static ALWAYS_INLINE S(ending) S(column_ending)(const S(column) *column, ptrdiff_t n, T(v) top, fs_operation op,
+static ALWAYS_INLINE T(ending) S(column_ending)(const S(column) *column, ptrdiff_t n, T(v) top, fs_operation op,
                                                 int negate, const double *scale, ptrdiff_t count) {
     if (op == FS_SOFTMAX) {
         const T(sum) sum = S(column_exp)(column, n, top, negate, 1);
         T(factor) factor = S(factors)(scale, count, &sum);
-        return (S(ending)){factor.hi, factor.lo};
+        return (T(ending)){factor.hi, factor.lo};
     }
     T(rest) rest;
     if (n < FS_SHORT_ROW)
         S(column_rest)(column, n, top, &rest);
     else
         S(long_column_rest)(column, n, top, &rest);
-    if (op == FS_LOG_SOFTMAX) return (S(ending)){top, T(log_tail)(top, &rest)};
-    return (S(ending)){T(logsumexp)(top, &rest), T(set1)(0)};
+    if (op == FS_LOG_SOFTMAX) return (T(ending)){top, T(log_tail)(top, &rest)};
+    return (T(ending)){T(logsumexp)(top, &rest), T(set1)(0)};
 }
 
 /* Columns too long for scratch memory, one vector of them after the other. */
-static ALWAYS_INLINE void S(long_columns)(const S(elem) *x, S(elem) *y, ptrdiff_t columns, ptrdiff_t n,
-                                          ptrdiff_t x_stride, ptrdiff_t y_stride, fs_operation op, int negate,
-                                          const double *scale) {
+static NEVER_INLINE void S(long_columns)(const S(elem) *x, S(elem) *y, ptrdiff_t columns, ptrdiff_t n,
+                                         ptrdiff_t x_stride, ptrdiff_t y_stride, fs_operation op, int negate,
+                                         const double *scale) {
     for (ptrdiff_t first = 0; first < columns; first += T(LANES)) {
         const S(column) column = {NULL, x + first, x_stride, columns - first, 0};
         T(v) top = S(column_at)(&column, 0, negate);
         for (ptrdiff_t j = 1; j < n; j++) top = T(max)(S(column_at)(&column, j, negate), top);
-        S(ending) ending =
+        T(ending) ending =
             S(column_ending)(&column, n, top, op, negate, scale ? scale + first : NULL, columns - first);
         if (op == FS_LOGSUMEXP) {
             S(put_logsumexp)(y + first, 1, ending.a, top, column.count, column.x, n, 1, x_stride);
@@ -166,7 +161,7 @@ static ALWAYS_INLINE void S(long_columns)(const S(elem) *x, S(elem) *y, ptrdiff_
         for (ptrdiff_t j = 0; j < n; j++) {
             T(v) value = S(column_at)(&column, j, negate);
             if (op != FS_LOG_SOFTMAX) T(exp)(&value, 1, &ref, 0);
-            S(store_some)(y + first + j * y_stride, S(end)(value, ending, op), column.count);
+            S(store_some)(y + first + j * y_stride, T(end)(value, ending, op), column.count);
         }
     }
 }
@@ -230,9 +225,9 @@ static ALWAYS_INLINE void S(strip)(const S(elem) *x, S(elem) *y, ptrdiff_t colum
     const int ordinary = S(pack)(x, columns, n, x_stride, packed, tops, step, negate);
     T(elem) *ending_b = packed + n * step;
     for (ptrdiff_t i = 0; i < step; i += W) {
-        const S(column) column = {packed + i, NULL, step, W, ordinary};
+        const T(column) column = {packed + i, NULL, step, W, ordinary};
         T(v) top = T(load)(tops + i);
-        S(ending) ending = S(column_ending)(&column, n, top, op, 0, scale ? scale + i : NULL, columns - i);
+        T(ending) ending = T(column_ending)(&column, n, top, op, 0, scale ? scale + i : NULL, columns - i);
         if (op == FS_LOGSUMEXP) S(put_logsumexp)(y + i, 1, ending.a, top, columns - i, x + i, n, 1, x_stride);
         T(store)(tops + i, ending.a);
         T(store)(ending_b + i, ending.b);
@@ -243,8 +238,8 @@ static ALWAYS_INLINE void S(strip)(const S(elem) *x, S(elem) *y, ptrdiff_t colum
         const S(elem) *ahead = S(ahead)(y, j, n, y_stride, step);
         for (ptrdiff_t i = 0; i < step; i += W) {
             S(elem) *to = y + j * y_stride + i;
-            const S(ending) ending = {T(load)(tops + i), T(load)(ending_b + i)};
-            const T(v) value = S(end)(T(load)(packed + j * step + i), ending, op);
+            const T(ending) ending = {T(load)(tops + i), T(load)(ending_b + i)};
+            const T(v) value = T(end)(T(load)(packed + j * step + i), ending, op);
             if (stream && columns - i >= W && (uintptr_t)to % 64 == 0) {
                 S(stream)(to, value);
             } else {

@@ -109,4 +109,17 @@ static ALWAYS_INLINE v_f64 logsumexp_f64(v_f64 top, const rest_f64 *rest) {
     return add_f64(result.hi, add_f64(result.lo, tail.lo));
 }
 
+/* What finishes the elements of LANES rows: softmax: e * (a + b); log_softmax: (x - a) - b. */
+#define DEFINE_ENDING(T)                                                                                             \
+    typedef struct {                                                                                                 \
+        v_##T a, b;                                                                                                  \
+    } ending_##T;                                                                                                    \
+    static ALWAYS_INLINE v_##T end_##T(v_##T value, ending_##T ending, fs_operation op) {                            \
+        if (op == FS_LOG_SOFTMAX) return sub_##T(sub_##T(value, ending.a), ending.b);                                \
+        return scale_##T(value, (factor_##T){ending.a, ending.b});                                                   \
+    }
+DEFINE_ENDING(f32)
+DEFINE_ENDING(f64)
+#undef DEFINE_ENDING
+
 #endif

@@ -32,8 +32,8 @@ static ALWAYS_INLINE void S(rows_parts)(const S(elem) *x, ptrdiff_t rows, ptrdif
     }
 }
 
-static ALWAYS_INLINE void S(column_parts)(const S(column) *column, ptrdiff_t n, T(v) top, double *parts,
-                                          ptrdiff_t count) {
+static NEVER_INLINE void S(column_parts)(const S(column) *column, ptrdiff_t n, T(v) top, double *parts,
+                                         ptrdiff_t count) {
     T(rest) rest;
     if (n < FS_SHORT_ROW)
         S(column_rest)(column, n, top, &rest);
@@ -52,11 +52,11 @@ static ALWAYS_INLINE void S(short_rows_parts)(const S(elem) *x, ptrdiff_t rows, 
         const ptrdiff_t count = rows - first < W ? rows - first : W;
         ptrdiff_t wide_stride = stride;
         const T(elem) *wide = S(wide_rows)(x + first * stride, count, n, &wide_stride, memory);
-        S(gather_rows)(wide, count, n, wide_stride, scratch, 0);
-        S(bounds) bounds = {T(load)(scratch), T(load)(scratch)};
-        for (ptrdiff_t j = 1; j < n; j++) bounds = S(widen_bounds)(bounds, T(load)(scratch + j * W));
-        const S(column) column = {scratch, NULL, W, W, S(is_ordinary)(bounds)};
-        S(column_parts)(&column, n, bounds.top, parts + 2 * first, count);
+        T(gather_rows)(wide, count, n, wide_stride, scratch, 0);
+        T(bounds) bounds = {T(load)(scratch), T(load)(scratch)};
+        for (ptrdiff_t j = 1; j < n; j++) bounds = T(widen_bounds)(bounds, T(load)(scratch + j * W));
+        const T(column) column = {scratch, NULL, W, W, T(is_ordinary)(bounds)};
+        T(column_parts)(&column, n, bounds.top, parts + 2 * first, count);
     }
 }
 
@@ -78,8 +78,8 @@ static ALWAYS_INLINE void S(columns_parts)(const S(elem) *x, ptrdiff_t columns, 
         T(elem) *tops = scratch, *packed = scratch + step;
         const int ordinary = S(pack)(x + first, count, n, stride, packed, tops, step, 0);
         for (ptrdiff_t i = 0; i < step; i += W) {
-            const S(column) column = {packed + i, NULL, step, W, ordinary};
-            S(column_parts)(&column, n, T(load)(tops + i), parts + 2 * (first + i), count - i);
+            const T(column) column = {packed + i, NULL, step, W, ordinary};
+            T(column_parts)(&column, n, T(load)(tops + i), parts + 2 * (first + i), count - i);
         }
     }
 }
