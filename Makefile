@@ -6,7 +6,7 @@ PYTEST = $(PYTHON) -P -m pytest -q
 C_FILES = $(shell find fastsoftmax/kernels tests/c -name '*.[ch]')
 
 .PHONY: env build test test-isa lint format types doctest accuracy accuracy-quick half-pairs half-pairs-quick \
-        huge ctest ctest-sanitize neon neon-tools bench annotate examples clean
+        huge ctest neon neon-quick neon-tools bench annotate examples clean
 
 env: ## install the package and all that the other steps need
 	$(PYTHON) -m pip install -q '.[test,dev]'
@@ -53,12 +53,12 @@ accuracy: ## the worst error by case
 accuracy-quick: ## the same on fewer and shorter rows
 	$(PYTHON) tests/accuracy.py --quick
 
-# $(call kernel-program,folder,environment of setup.py,compiler and flags,program): a C program with the very libraries
-# that setup.py builds, their assertions on.
+# $(call kernel-program,folder,environment of setup.py,compiler and flags,program,libraries): a C program with the very
+# libraries that setup.py builds, their assertions on.
 define kernel-program
 CFLAGS= $(2) $(PYTHON) setup.py -q build_clib --build-clib build/$(1) --build-temp build/$(1)
 $(3) -std=c11 -g -Wall -Wextra -Ifastsoftmax/kernels tests/c/$(4).c \
-    build/$(1)/libfs_d*.a build/$(1)/libfs_[!d]*.a -lm -o build/$(1)/$(4)
+    build/$(1)/libfs_d*.a build/$(1)/libfs_[!d]*.a $(5) -lm -o build/$(1)/$(4)
 endef
 
 # $(call kernel-tests,folder,environment of setup.py,compiler and flags): the C tests, built
@@ -90,17 +90,18 @@ ctest: ## the kernels without Python, on every target of this CPU
 	$(call kernel-tests,ctest,,$(CC))
 	$(call run-kernel-tests,ctest)
 
-ctest-sanitize: ## the same under the address and undefined-behaviour sanitizers
-	$(call kernel-tests,ctest-sanitize,FASTSOFTMAX_DEBUG=1 FASTSOFTMAX_SANITIZE=address$(comma)undefined,$(CC) -fsanitize=address$(comma)undefined)
-	$(call run-kernel-tests,ctest-sanitize)
-
 AARCH64 = CC=aarch64-linux-gnu-gcc AR=aarch64-linux-gnu-ar _PYTHON_HOST_PLATFORM=linux-aarch64
 # baseline is several times as slow to emulate, and complete in ctest
 neon: neon-tools ## the kernels for AArch64, cross-compiled and emulated, on two cores
 	$(call kernel-tests,neon,$(AARCH64),aarch64-linux-gnu-gcc -static)
 	qemu-aarch64 build/neon/test_backward neon & backward=$$!; \
-	qemu-aarch64 build/neon/test_kernels neon && qemu-aarch64 build/neon/test_kernels baseline turns && \
+	qemu-aarch64 build/neon/test_kernels neon && qemu-aarch64 build/neon/test_kernels baseline few && \
 	qemu-aarch64 build/neon/test_losses && wait $$backward
+
+neon-quick: neon-tools ## the same on few lengths
+	$(call kernel-tests,neon,$(AARCH64),aarch64-linux-gnu-gcc -static)
+	qemu-aarch64 build/neon/test_backward all few & backward=$$!; \
+	qemu-aarch64 build/neon/test_kernels all few && qemu-aarch64 build/neon/test_losses all few && wait $$backward
 
 neon-tools:
 	@command -v aarch64-linux-gnu-gcc qemu-aarch64 >/dev/null || { apt-get -qq update && apt-get -qq install -y \
@@ -117,5 +118,7 @@ annotate: ## Cython's view of what touches Python objects, in build/annotate-1/c
 
 clean: ## all that a build leaves behind
 	rm -rf build *.egg-info fastsoftmax/*.so
+
+include tests/c/reliability.mk
 
 comma := ,
