@@ -53,19 +53,27 @@ accuracy: ## the worst error by case
 accuracy-quick: ## the same on fewer and shorter rows
 	$(PYTHON) tests/accuracy.py --quick
 
-# $(call kernel-program,folder,environment of setup.py,compiler and flags,program,libraries): a C program with the very
-# libraries that setup.py builds, their assertions on.
+# $(call kernel-libraries,folder,environment of setup.py): the very libraries that setup.py builds
+kernel-libraries = CFLAGS= $(2) $(PYTHON) setup.py -q build_clib --build-clib build/$(1) --build-temp build/$(1)
+
+# $(call link-kernels,folder,compiler and flags,program,libraries): a C program with them, its assertions on
+define link-kernels
+$(2) -std=c11 -g -Wall -Wextra -Ifastsoftmax/kernels tests/c/$(3).c \
+    build/$(1)/libfs_d*.a build/$(1)/libfs_[!d]*.a $(4) -lm -o build/$(1)/$(3)
+endef
+
+# $(call kernel-program,folder,environment of setup.py,compiler and flags,program,libraries): both
 define kernel-program
-CFLAGS= $(2) $(PYTHON) setup.py -q build_clib --build-clib build/$(1) --build-temp build/$(1)
-$(3) -std=c11 -g -Wall -Wextra -Ifastsoftmax/kernels tests/c/$(4).c \
-    build/$(1)/libfs_d*.a build/$(1)/libfs_[!d]*.a $(5) -lm -o build/$(1)/$(4)
+$(call kernel-libraries,$(1),$(2))
+$(call link-kernels,$(1),$(3),$(4),$(5))
 endef
 
 # $(call kernel-tests,folder,environment of setup.py,compiler and flags): the C tests, built
 define kernel-tests
-$(call kernel-program,$(1),$(2),$(3) -O2,test_kernels)
-$(call kernel-program,$(1),$(2),$(3) -O2,test_backward)
-$(call kernel-program,$(1),$(2),$(3) -O2,test_losses)
+$(call kernel-libraries,$(1),$(2))
+$(call link-kernels,$(1),$(3) -O2,test_kernels,)
+$(call link-kernels,$(1),$(3) -O2,test_backward,)
+$(call link-kernels,$(1),$(3) -O2,test_losses,)
 endef
 
 define run-kernel-tests

@@ -90,6 +90,7 @@ static void run_parts(const call *c, const fs_kernels *kernels, const unsigned c
 static void run(call c, int record) {
     c.mode = record ? 0 : met[index_of(c.table)][c.op][c.type][c.form]++ % MODES;
     current = c;
+    calls++;
     static double before[MAX_TILE];
     const fs_kernels *kernels = &c.table->kernels[c.op][c.type];
     const size_t size = size_of(c.type);

@@ -135,6 +135,7 @@ static void run(call c, int record) {
     c.in_place = kernel == PLACE || kernel == SUBTRACT || (c.in_place && kernel == SCALED);
     c.mode = record ? 0 : met[index_of(c.table)][c.what - LOSS_CASES][c.type]++ % MODES;
     current = c;
+    calls++;
     const int m = results_of(kernel, c.n);
     const fs_type type = result_type(kernel, c.type);
     const fs_lines lines = lines_of(&c);

@@ -14,6 +14,7 @@
 #include "kernels.h"
 
 static int failures, judged = 1;
+static long calls;
 
 /* The call that is running. */
 static void print_current(void);
@@ -66,6 +67,7 @@ static inline int index_of(const fs_table *table) {
 }
 
 static int finish(void) {
+    if (calls) printf("%ld calls: ", calls);
     printf(failures ? "%d FAILURES\n" : "passed\n", failures);
     return failures ? 1 : 0;
 }

@@ -3,6 +3,7 @@
 #ifndef FS_FUZZ_H
 #define FS_FUZZ_H
 
+#include "failures.h"
 #include "memory.h"
 
 typedef struct {
@@ -58,6 +59,13 @@ static bytes begin(const uint8_t *data, size_t size) {
     random_state = size;
     for (size_t i = 0; i < size; i++) random_state = (random_state ^ data[i]) * 0x9e3779b97f4a7c15u;
     return (bytes){data, data + size, 0.5};
+}
+
+/* libFuzzer keeps the input of a process that aborts. */
+static int end(void) {
+    fflush(stdout);
+    if (failures) abort();
+    return 0;
 }
 
 #endif

@@ -1,14 +1,15 @@
-# What sees to the kernels' memory, threads, environments and exponentials; docs/reliability.md has the figures. A -quick
-# form is CI's: fewer lengths (`few`), less time. Of the sanitizers' builds it has baseline alone: the vector code of the
-# other targets, which is the same body, takes them minutes to compile.
+# What sees to the kernels' memory, threads, environments and exponentials; docs/reliability.md has the figures.
+# A -quick form is CI's: fewer lengths (`few`), less time, and under the sanitizers baseline alone: the vector code of
+# the other targets, of the same body, takes them minutes to compile.
 
 .PHONY: sanitize sanitize-quick ctest-sanitize ctest-threads ctest-threads-quick valgrind valgrind-quick \
         fuzz fuzz-quick fuzz-build exp exp-all exp-quick
 
 # $(call need,program,packages): for a recipe that wants more than pip and gcc
-need = command -v $(1) >/dev/null || { apt-get -qq update && apt-get -qq install -y --no-install-recommends $(2) >/dev/null; }
+need = command -v $(1) >/dev/null || { apt-get -qq update && \
+    apt-get -qq install -y --no-install-recommends $(2) >/dev/null; }
 
-ALL_BUT_BASELINE_OFF = FASTSOFTMAX_TARGETS=none
+BASELINE_ALONE = FASTSOFTMAX_TARGETS=none
 SANITIZERS = FASTSOFTMAX_DEBUG=1 FASTSOFTMAX_SANITIZE=address$(comma)undefined
 # An interpreter keeps memory to its end on purpose, so leaks are not reported.
 SANITIZED = ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
@@ -32,10 +33,9 @@ ctest-sanitize: ## the kernels without Python, every target, under the address a
 sanitize: ctest-sanitize ## the same, and the whole test suite
 	$(call pytest-sanitized,sanitize,,tests)
 
-sanitize-quick: ## the same on baseline and few lengths, and the tests that meet every loop of the package
-	$(call ctest-sanitized,sanitize-quick,$(ALL_BUT_BASELINE_OFF),all few)
-	$(call pytest-sanitized,sanitize-quick,$(ALL_BUT_BASELINE_OFF),tests/test_layouts.py tests/test_out.py \
-	    tests/test_loss_layouts.py)
+sanitize-quick: ## the same on baseline, few lengths and two files of the tests
+	$(call ctest-sanitized,sanitize-quick,$(BASELINE_ALONE),all few)
+	$(call pytest-sanitized,sanitize-quick,$(BASELINE_ALONE),tests/test_out.py tests/test_losses.py)
 
 ctest-threads: ## every kernel of every target in several threads at once, under ThreadSanitizer
 	$(call kernel-program,threads,FASTSOFTMAX_DEBUG=1 FASTSOFTMAX_SANITIZE=thread,$(CC) -O1 -fsanitize=thread,test_threads)
@@ -62,25 +62,27 @@ valgrind: ## the kernels under valgrind's memcheck, scratch memory unwritten bef
 valgrind-quick: ## the same on few lengths
 	$(call valgrind,all few)
 
-# baseline tells the fuzzers, by clang's counters, which way a kernel went; all targets are judged, the others as
-# setup.py builds them.
-FUZZED = -g -O1 -std=c11 -ffp-contract=off -Wall -Wextra -Ifastsoftmax/kernels -fno-sanitize-recover=undefined
+# baseline, sanitized, tells the fuzzers by clang's counters which way a kernel went; all targets are judged, the others
+# as setup.py builds them.
+FUZZED = clang-14 -g -std=c11 -ffp-contract=off -Wall -Wextra -Ifastsoftmax/kernels
 FUZZERS = kernels backward losses
 fuzz-build:
 	@$(call need,clang-14,clang-14 libclang-rt-14-dev)
-	$(call kernel-program,ctest,,$(CC) -O2,test_kernels)
-	mkdir -p build/fuzz
-	clang-14 $(FUZZED) -fsanitize=fuzzer-no-link,address,undefined -c fastsoftmax/kernels/targets/baseline.c \
-	    -o build/fuzz/baseline.o
-	for name in $(FUZZERS); do mkdir -p build/fuzz/$$name && clang-14 $(FUZZED) -Wno-unused-function \
-	    -fsanitize=fuzzer,address,undefined tests/c/fuzz_$$name.c build/fuzz/baseline.o build/ctest/libfs_d*.a \
-	    $$(ls build/ctest/libfs_[!d]*.a | grep -v baseline) -lm -o build/fuzz/fuzz_$$name || exit 1; done
+	$(call kernel-libraries,ctest,)
+	mkdir -p $(FUZZERS:%=build/fuzz/%)
+	$(FUZZED) -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined \
+	    -c fastsoftmax/kernels/targets/baseline.c -o build/fuzz/baseline.o
+	for name in $(FUZZERS); do \
+	    $(FUZZED) -O2 -Wno-unused-function -c tests/c/fuzz_$$name.c -o build/fuzz/$$name.o && \
+	    clang-14 -fsanitize=fuzzer,address,undefined build/fuzz/$$name.o build/fuzz/baseline.o build/ctest/libfs_d*.a \
+	        $$(ls build/ctest/libfs_[!d]*.a | grep -v baseline) -lm -o build/fuzz/fuzz_$$name || exit 1; done
 
 # $(call fuzz,seconds): all fuzzers at once; what they find worth keeping is in build/fuzz
 define fuzz
 cd build/fuzz && for name in $(FUZZERS); do { ./fuzz_$$name -max_total_time=$(1) -max_len=2048 -len_control=0 \
     -timeout=60 -print_final_stats=1 $$name >$$name.log 2>&1; echo $$? >$$name.status; } & done; wait; \
-for name in $(FUZZERS); do echo "fuzz_$$name:"; grep -E '^FAILED|^==|ERROR|executed_units|Test unit' $$name.log || true; \
+for name in $(FUZZERS); do echo "fuzz_$$name:"; \
+    grep -E '^FAILED|^==|ERROR|executed_units|Test unit' $$name.log || true; \
     test "$$(cat $$name.status)" = 0 || exit 1; done
 endef
 
@@ -110,5 +112,6 @@ exp-all: exp ## x86-64: exp of all 2**32 float32 inputs, and of EXP_COUNT float6
 exp-quick: exp ## the same for one float32 input in 256, and fewer float64 ones
 	build/ctest/exp_all 256 5000000
 
+# After ctest, whose libraries they share, two at a time: make -j2 -Otarget
 .PHONY: reliability-quick
-reliability-quick: sanitize-quick ctest-threads-quick valgrind-quick fuzz-quick exp-quick ## all of CI's forms: make -j2
+reliability-quick: sanitize-quick ctest-threads-quick valgrind-quick fuzz-quick exp-quick ## all that is quick here

@@ -83,6 +83,7 @@ static void test_gather(const fs_table *table) {
                     memcpy((char *)wanted + i * size, numbers + i, (size_t)size);
                 }
                 const unsigned char *first = x + (step < 0 ? (n - 1) * distance * size : 0) + x_arena.read_only;
+                calls++;
                 enter(mode);
                 table->gather(first, size, step, y, n);
                 const char *complaint = leave();
