@@ -11,7 +11,8 @@ need = command -v $(1) >/dev/null || { apt-get -qq update && \
 
 BASELINE_ALONE = FASTSOFTMAX_TARGETS=none
 SANITIZERS = FASTSOFTMAX_DEBUG=1 FASTSOFTMAX_SANITIZE=address$(comma)undefined
-# An interpreter keeps memory to its end on purpose, so leaks are not reported.
+# An interpreter keeps memory to its end on purpose, so leaks are not reported. A report goes past pytest, which would
+# not live to show it.
 SANITIZED = ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
 LIBASAN = $$($(CC) -print-file-name=libasan.so)
 
@@ -24,7 +25,7 @@ endef
 # $(call pytest-sanitized,folder,environment of setup.py,tests): with the libraries that ctest-sanitized has built
 define pytest-sanitized
 CFLAGS= $(2) $(SANITIZERS) $(PYTHON) setup.py -q build --build-lib build/$(1)/package --build-temp build/$(1)
-$(SANITIZED) LD_PRELOAD=$(LIBASAN) PYTHONPATH=$(CURDIR)/build/$(1)/package $(PYTEST) -p no:cacheprovider $(3)
+$(SANITIZED) LD_PRELOAD=$(LIBASAN) PYTHONPATH=$(CURDIR)/build/$(1)/package $(PYTEST) -p no:cacheprovider --capture=sys $(3)
 endef
 
 ctest-sanitize: ## the kernels without Python, every target, under the address and undefined-behaviour sanitizers
