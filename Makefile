@@ -6,8 +6,8 @@ PYTEST = $(PYTHON) -P -m pytest -q
 C_FILES = $(shell find fastsoftmax/kernels tests/c -name '*.[ch]')
 
 .PHONY: env build test test-isa lint format types doctest accuracy accuracy-quick half-pairs half-pairs-quick \
-        huge fuzz-python fuzz-python-quick guard-pages leaks neighbours dask-cluster large-file ctest ctest-sanitize \
-        neon neon-tools bench wheel-check annotate examples examples-env docs linkcheck clean
+        huge fuzz-python fuzz-python-quick guard-pages leaks neighbours dask-cluster large-file ctest neon \
+        neon-quick neon-tools bench wheel-check annotate examples examples-env docs linkcheck clean
 
 env: ## install the package and all that the other steps need
 	$(PYTHON) -m pip install -q '.[test,dev,docs]'
@@ -82,19 +82,27 @@ accuracy-quick: ## the same on fewer and shorter rows
 	$(PYTHON) tests/accuracy.py --quick
 	$(PYTHON) tests/accuracy_losses.py --quick
 
-# $(call kernel-program,folder,environment of setup.py,compiler and flags,program): a C program with the very libraries
-# that setup.py builds, their assertions on.
+# $(call kernel-libraries,folder,environment of setup.py): the very libraries that setup.py builds
+kernel-libraries = CFLAGS= $(2) $(PYTHON) setup.py -q build_clib --build-clib build/$(1) --build-temp build/$(1)
+
+# $(call link-kernels,folder,compiler and flags,program,libraries): a C program with them, its assertions on
+define link-kernels
+$(2) -std=c11 -g -Wall -Wextra -Ifastsoftmax/kernels tests/c/$(3).c \
+    build/$(1)/libfs_d*.a build/$(1)/libfs_[!d]*.a $(4) -lm -o build/$(1)/$(3)
+endef
+
+# $(call kernel-program,folder,environment of setup.py,compiler and flags,program,libraries): both
 define kernel-program
-CFLAGS= $(2) $(PYTHON) setup.py -q build_clib --build-clib build/$(1) --build-temp build/$(1)
-$(3) -std=c11 -g -Wall -Wextra -Ifastsoftmax/kernels tests/c/$(4).c \
-    build/$(1)/libfs_d*.a build/$(1)/libfs_[!d]*.a -lm -o build/$(1)/$(4)
+$(call kernel-libraries,$(1),$(2))
+$(call link-kernels,$(1),$(3),$(4),$(5))
 endef
 
 # $(call kernel-tests,folder,environment of setup.py,compiler and flags): the C tests, built
 define kernel-tests
-$(call kernel-program,$(1),$(2),$(3) -O2,test_kernels)
-$(call kernel-program,$(1),$(2),$(3) -O2,test_backward)
-$(call kernel-program,$(1),$(2),$(3) -O2,test_losses)
+$(call kernel-libraries,$(1),$(2))
+$(call link-kernels,$(1),$(3) -O2,test_kernels,)
+$(call link-kernels,$(1),$(3) -O2,test_backward,)
+$(call link-kernels,$(1),$(3) -O2,test_losses,)
 endef
 
 define run-kernel-tests
@@ -119,17 +127,18 @@ ctest: ## the kernels without Python, on every target of this CPU
 	$(call kernel-tests,ctest,,$(CC))
 	$(call run-kernel-tests,ctest)
 
-ctest-sanitize: ## the same under the address and undefined-behaviour sanitizers
-	$(call kernel-tests,ctest-sanitize,FASTSOFTMAX_DEBUG=1 FASTSOFTMAX_SANITIZE=address$(comma)undefined,$(CC) -fsanitize=address$(comma)undefined)
-	$(call run-kernel-tests,ctest-sanitize)
-
 AARCH64 = CC=aarch64-linux-gnu-gcc AR=aarch64-linux-gnu-ar _PYTHON_HOST_PLATFORM=linux-aarch64
 # baseline is several times as slow to emulate, and complete in ctest
 neon: neon-tools ## the kernels for AArch64, cross-compiled and emulated, on two cores
 	$(call kernel-tests,neon,$(AARCH64),aarch64-linux-gnu-gcc -static)
 	qemu-aarch64 build/neon/test_backward neon & backward=$$!; \
-	qemu-aarch64 build/neon/test_kernels neon && qemu-aarch64 build/neon/test_kernels baseline turns && \
+	qemu-aarch64 build/neon/test_kernels neon && qemu-aarch64 build/neon/test_kernels baseline few && \
 	qemu-aarch64 build/neon/test_losses && wait $$backward
+
+neon-quick: neon-tools ## the same on few lengths
+	$(call kernel-tests,neon,$(AARCH64),aarch64-linux-gnu-gcc -static)
+	qemu-aarch64 build/neon/test_backward all few & backward=$$!; \
+	qemu-aarch64 build/neon/test_kernels all few && qemu-aarch64 build/neon/test_losses all few && wait $$backward
 
 neon-tools:
 	@command -v aarch64-linux-gnu-gcc qemu-aarch64 >/dev/null || { apt-get -qq update && apt-get -qq install -y \
@@ -172,5 +181,7 @@ annotate: ## Cython's view of what touches Python objects, in build/annotate-1/c
 
 clean: ## all that a build leaves behind
 	rm -rf build *.egg-info fastsoftmax/*.so
+
+include tests/c/reliability.mk
 
 comma := ,

@@ -4,6 +4,7 @@ Switches, all from the environment, each with a build directory of its own:
     FASTSOFTMAX_NO_OPENMP=1     build without OpenMP (the default on macOS, where 0 asks for it)
     FASTSOFTMAX_DEBUG=1         Cython's checks and the kernels' assertions on, -O1 -g
     FASTSOFTMAX_SANITIZE=a,b    -fsanitize=a,b
+    FASTSOFTMAX_TARGETS=a,b     baseline and no other targets than these (none: baseline alone)
     FASTSOFTMAX_ANNOTATE=1      Cython's annotated sources as HTML beside the generated C
 """
 
@@ -30,7 +31,7 @@ if PLATFORM.endswith("universal2"):  # the flags below are for one architecture
 
 SWITCHES = {
     name: value
-    for name in ("no_openmp", "debug", "sanitize", "annotate")
+    for name in ("no_openmp", "debug", "sanitize", "targets", "annotate")
     if (value := os.environ.get(f"FASTSOFTMAX_{name.upper()}", "0")) not in ("", "0")
 }
 DEBUG = "debug" in SWITCHES
@@ -51,6 +52,8 @@ else:
 ARM = {"neon": ""}
 MACHINES = {"x86_64": X86, "amd64": X86, "aarch64": ARM, "arm64": ARM}
 TARGETS = MACHINES.get(PLATFORM.rpartition("-")[2].split()[-1], {})
+if "targets" in SWITCHES:
+    TARGETS = {isa: TARGETS[isa] for isa in SWITCHES["targets"].split(",") if isa in TARGETS}
 
 # Contraction stays off: it would make the bits differ between targets.
 if MSVC:

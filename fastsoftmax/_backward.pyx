@@ -8,7 +8,6 @@ cimport numpy as cnp
 from cpython.long cimport PyLong_AsLongAndOverflow
 from cython.parallel cimport prange, threadid
 from libc.stdlib cimport free
-from libc.string cimport memcmp
 
 from fastsoftmax._core cimport aligned, overlap, scratch, table, type_of
 from fastsoftmax._kernels cimport (
@@ -112,8 +111,8 @@ cdef bint _alike(cnp.ndarray x, cnp.ndarray y) noexcept:
     return (
         cnp.PyArray_TYPE(x) == cnp.PyArray_TYPE(y)
         and cnp.PyArray_NDIM(x) == cnp.PyArray_NDIM(y)
-        and memcmp(cnp.PyArray_DIMS(x), cnp.PyArray_DIMS(y),
-                   cnp.PyArray_NDIM(y) * sizeof(cnp.npy_intp)) == 0
+        and cnp.PyArray_CompareLists(cnp.PyArray_DIMS(x), cnp.PyArray_DIMS(y),
+                                     cnp.PyArray_NDIM(y))
         and cnp.PyArray_ISCARRAY_RO(x)
     )
 

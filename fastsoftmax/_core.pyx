@@ -13,7 +13,7 @@ from cpython.long cimport PyLong_AsLongAndOverflow
 from cython.parallel cimport prange, threadid
 from libc.stdint cimport SIZE_MAX, uint16_t, uintptr_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memcpy
 
 from fastsoftmax._kernels cimport (
     FS_BF16, FS_F16, FS_F32, FS_F64, FS_LOG_SOFTMAX, FS_LOGSUMEXP, FS_ROWS_SCRATCH,
@@ -433,7 +433,7 @@ cdef object _direct(fs_operation operation, object input, object dim, bint keepd
         if (
             cnp.PyArray_TYPE(y) != cnp.PyArray_TYPE(x)
             or cnp.PyArray_NDIM(y) != kept
-            or memcmp(cnp.PyArray_DIMS(y), shape, kept * sizeof(cnp.npy_intp)) != 0
+            or not cnp.PyArray_CompareLists(cnp.PyArray_DIMS(y), shape, kept)
             or not cnp.PyArray_ISCARRAY(y)
         ):
             return None

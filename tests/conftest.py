@@ -40,5 +40,6 @@ def one_thread():
 
 @pytest.fixture
 def tests_folder():
-    """This folder, for the PYTHONPATH of scripts that use its modules."""
-    return str(Path(__file__).parent)
+    """For the PYTHONPATH of scripts that use its modules: this folder, before what is there."""
+    here = str(Path(__file__).parent)
+    return os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])

@@ -50,22 +50,28 @@ static int features(void) {
 
 #endif
 
-const fs_table *const *fs_available(void) {
-    static const fs_table *ladder[5];
-    int count = 0;
-    const fs_table *found[5] = {NULL};
+/* Best first, and what runs the first runs the others too: what a CPU has is an end of this. */
+static const fs_table *const ladder[] = {
 #ifdef FS_HAVE_AVX512
-    if (features() & AVX512_F_BW_DQ_VL) found[count++] = &fs_table_avx512;
+    &fs_table_avx512,
 #endif
 #ifdef FS_HAVE_AVX2
-    if (features() & AVX2_FMA_F16C) found[count++] = &fs_table_avx2;
+    &fs_table_avx2,
 #endif
 #ifdef FS_HAVE_NEON
-    found[count++] = &fs_table_neon; /* part of AArch64 */
+    &fs_table_neon, /* part of AArch64 */
 #endif
-    found[count++] = &fs_table_baseline;
-    memcpy(ladder, found, sizeof ladder); /* the same values each time: safe from any thread */
-    return ladder;
+    &fs_table_baseline, NULL};
+
+const fs_table *const *fs_available(void) {
+    const fs_table *const *best = ladder;
+#ifdef FS_HAVE_AVX512
+    if (!(features() & AVX512_F_BW_DQ_VL)) best++;
+#endif
+#ifdef FS_HAVE_AVX2
+    if (!(features() & AVX2_FMA_F16C)) best++;
+#endif
+    return best;
 }
 
 const fs_table *fs_find(const char *isa) {

@@ -34,7 +34,7 @@ static double load_half(fs_type type, uint16_t bits) {
 }
 
 /* One unit in the last place of results as large as `value`. */
-static long double ulp_of(fs_type type, long double value) {
+static inline long double ulp_of(fs_type type, long double value) {
     int exponent, digits = FACTS[type].digits;
     int lowest = FACTS[type].min_exponent - digits;
     frexpl(value, &exponent);

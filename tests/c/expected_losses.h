@@ -120,6 +120,20 @@ static double probability(fs_type type, int row, int n, int j) {
     }
 }
 
+/* After what is expected of the row. */
+static void find_top_and_tail(fs_type type, int n, int row) {
+    const ptrdiff_t first = (ptrdiff_t)row * n;
+    double top = -INFINITY;
+    long double tail = -INFINITY;
+    for (int j = 0; j < n; j++) {
+        const double x = load(type, pool_x, first + j);
+        top = isnan(top) || isnan(x) ? NAN : x > top ? x : top;
+        tail = fmaxl(tail, expected[FS_LOG_SOFTMAX][first + j]);
+    }
+    pool_top[row] = top;
+    pool_tail[row] = isfinite(top) ? -tail : NAN;
+}
+
 /* After make_pool. */
 static void make_lines(fs_type type, int n) {
     random_state = (uint64_t)n;
@@ -129,16 +143,8 @@ static void make_lines(fs_type type, int n) {
         pool_class[row] = (row + n) % 6 == 5 ? -1 - row : row % 3 ? (int64_t)uniform(0, n) : row % 2 ? n - 1 : 0;
         pool_scale[row] = scale_at(type, n, 7 * row + 3 * n + row / PATTERNS);
         pool_value[row] = value_to_narrow(7 * n + row);
-        double top = -INFINITY;
-        long double tail = 0;
-        for (int j = 0; j < n; j++) {
-            const double x = load(type, pool_x, first + j);
-            top = isnan(top) || isnan(x) ? NAN : x > top ? x : top;
-            tail = fmaxl(j ? tail : -INFINITY, expected[FS_LOG_SOFTMAX][first + j]);
-            store(type, pool_p, first + j, probability(type, row, n, j));
-        }
-        pool_top[row] = top;
-        pool_tail[row] = isfinite(top) ? -tail : NAN;
+        for (int j = 0; j < n; j++) store(type, pool_p, first + j, probability(type, row, n, j));
+        find_top_and_tail(type, n, row);
     }
 }
 

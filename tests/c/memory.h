@@ -50,7 +50,7 @@ static void store(fs_type type, void *array, ptrdiff_t i, double value) {
 }
 
 /* Bit by bit, but any NaN is as good as another. */
-static int same(fs_type type, const void *a, ptrdiff_t i, const void *b, ptrdiff_t j) {
+static inline int same(fs_type type, const void *a, ptrdiff_t i, const void *b, ptrdiff_t j) {
     const double one = load(type, a, i), other = load(type, b, j);
     return one == other ? !signbit(one) == !signbit(other) : isnan(one) && isnan(other);
 }

@@ -57,11 +57,17 @@ static int canaries_live(const unsigned char *data, size_t bytes, int at_end, in
     return 1;
 }
 
-/* A caller that flushes subnormals and rounds towards zero */
+/* Callers with a floating-point environment of their own: each rounding mode, subnormal results taken for 0 and
+ * subnormal inputs (one switch on AArch64), and the flags clear, all raised, or clear and trapping. Mode 0 is the
+ * default one. */
+
+enum { ROUNDING_MODES = 4, FLUSHING_MODES = 4, FLAG_MODES = 3, MODES = ROUNDING_MODES * FLUSHING_MODES * FLAG_MODES };
 
 #if defined(__x86_64__)
 #include <xmmintrin.h>
-static void flush_subnormals(void) { _mm_setcsr(_mm_getcsr() | 0x8040); }
+static void flush_subnormals(int results, int inputs) {
+    _mm_setcsr(_mm_getcsr() | (results ? 0x8000u : 0) | (inputs ? 0x40u : 0));
+}
 static unsigned long long control(void) { return _mm_getcsr(); }
 #elif defined(__aarch64__)
 static unsigned long long control(void) {
@@ -69,32 +75,56 @@ static unsigned long long control(void) {
     __asm__ volatile("mrs %0, fpcr" : "=r"(fpcr));
     return fpcr;
 }
-static void flush_subnormals(void) { __asm__ volatile("msr fpcr, %0" ::"r"(control() | 1ull << 24)); }
+static void flush_subnormals(int results, int inputs) {
+    __asm__ volatile("msr fpcr, %0" ::"r"(control() | (unsigned long long)(results || inputs) << 24));
+}
 #else
-static void flush_subnormals(void) {}
+static void flush_subnormals(int results, int inputs) { (void)results, (void)inputs; }
 static unsigned long long control(void) { return 0; }
 #endif
 
-static fenv_t callers_environment;
+static fenv_t tests_environment;
 static unsigned long long callers_control;
+static int callers_flags;
 
-static void enter(int hostile) {
-    fegetenv(&callers_environment);
+static void enter(int mode) {
+    static const int roundings[ROUNDING_MODES] = {FE_TONEAREST, FE_TOWARDZERO, FE_UPWARD, FE_DOWNWARD};
+    const int flushing = mode / ROUNDING_MODES % FLUSHING_MODES;
+    const int flags = mode / (ROUNDING_MODES * FLUSHING_MODES);
+    fegetenv(&tests_environment);
     feclearexcept(FE_ALL_EXCEPT);
-    if (hostile) {
-        fesetround(FE_TOWARDZERO);
-        flush_subnormals();
-    }
+    if (flags == 1) feraiseexcept(FE_ALL_EXCEPT);
+#ifdef __GLIBC__
+    if (flags == 2) feenableexcept(FE_ALL_EXCEPT);
+#endif
+    fesetround(roundings[mode % ROUNDING_MODES]);
+    flush_subnormals(flushing & 1, flushing >> 1);
     callers_control = control();
+    callers_flags = fetestexcept(FE_ALL_EXCEPT);
 }
 
 /* Restores the test's own environment; says what the kernel did to its caller's, or NULL. */
 static const char *leave(void) {
-    int changed = control() != callers_control, raised = fetestexcept(FE_ALL_EXCEPT);
-    fesetenv(&callers_environment);
-    return changed  ? "the caller's floating-point environment changed"
-           : raised ? "floating-point flags are left raised"
-                    : NULL;
+    const int changed = control() != callers_control, flags = fetestexcept(FE_ALL_EXCEPT);
+    fesetenv(&tests_environment);
+    return flags != callers_flags ? "the caller's floating-point flags changed"
+           : changed              ? "the caller's floating-point environment changed"
+                                  : NULL;
+}
+
+/* Memory that a kernel may only read after it has written it: memcheck sees to that. */
+#if defined(__has_include)
+#if __has_include(<valgrind/memcheck.h>)
+#include <valgrind/memcheck.h>
+#endif
+#endif
+static void *unwritten(void *memory, size_t bytes) {
+#ifdef VALGRIND_MAKE_MEM_UNDEFINED
+    (void)VALGRIND_MAKE_MEM_UNDEFINED(memory, bytes);
+#else
+    (void)bytes;
+#endif
+    return memory;
 }
 
 #endif

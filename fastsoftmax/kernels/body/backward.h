@@ -23,7 +23,7 @@ static ALWAYS_INLINE void S(make_constants)(const T(sum) *sum, S(constants) *con
         const double total = constants->total[i], size = total < 0 ? -total : total;
         const int within = (size >= T(LEAST_TOTAL))&(size <= T(MOST_TOTAL));
         constants->factor[i] = (T(elem))(op == FS_SOFTMAX_BACKWARD ? total : total * T(FACTOR));
-        constants->limit[i] = within | (size == 0) ? (T(elem))LAST_EXPONENT : (T(elem))NAN;
+        constants->limit[i] = (within | (size == 0)) ? (T(elem))LAST_EXPONENT : (T(elem))NAN;
     }
 }
 

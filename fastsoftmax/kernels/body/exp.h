@@ -123,8 +123,8 @@ static ALWAYS_INLINE void exp_series_f64(v_f64 *q, const v_f64 *r, const int vec
 }
 
 /* x[i] = exp(x[i] - shift) * 2**-N; low[i], unless it is NULL, = what rounding it left, and the rounding of r with
- * it. Types: float64. Max error: x[i] 1.1 ULP, x[i] + low[i] 0.35. Range, NaN, aliasing: as exp_f32; x is clamped to
- * the floor, where s is 0. */
+ * it. Types: float64. Max error: x[i] 1.1 ULP, x[i] + low[i] 0.5, and half of the least number more where low[i] is
+ * subnormal. Range, NaN, aliasing: as exp_f32; x is clamped to the floor, where s is 0. */
 static ALWAYS_INLINE void exp_pair_f64(v_f64 *x, v_f64 *low, const int vectors, const reference_f64 *ref,
                                        const int ordinary) {
     v_f64 s[TOGETHER_f64], n[TOGETHER_f64], q[TOGETHER_f64], r_low[TOGETHER_f64];
