@@ -327,7 +327,8 @@ def test_an_input_that_becomes_shorter_is_an_error_of_one_sentence(
 def test_a_folder_that_may_not_be_written():
     script = (
         "import mmap, os, sys\n"  # while modules may be read
-        "from fastsoftmax.__main__ import main\n"
+        "from fastsoftmax.__main__ import _parser, main\n"
+        "_parser().format_help()\n"  # which imports more
         "if os.geteuid() == 0:\n"
         "    os.seteuid(65534)\n"  # root may write everywhere
         "sys.exit(main())\n"
@@ -349,8 +350,9 @@ SLOW = """
 import os, pathlib, signal, sys, time
 from fastsoftmax import _files
 from fastsoftmax.__main__ import main
-# where the tests run in the background, a shell had them ignore it
+# where the tests run in the background, a shell (or nohup) had them ignore these
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 _files.PIECE = 256
 apply = _files.apply
 def slow(*args, **options):

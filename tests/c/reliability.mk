@@ -3,7 +3,7 @@
 # the other targets, of the same body, takes them minutes to compile.
 
 .PHONY: sanitize sanitize-quick ctest-sanitize ctest-threads ctest-threads-quick valgrind valgrind-quick \
-        fuzz fuzz-quick fuzz-build exp exp-all exp-quick
+        fuzz fuzz-quick fuzz-build exp exp-all exp-quick kernel-tools
 
 # $(call need,program,packages): for a recipe that wants more than pip and gcc
 need = command -v $(1) >/dev/null || { apt-get -qq update && \
@@ -115,6 +115,6 @@ exp-all: exp ## x86-64: exp of all 2**32 float32 inputs, and of EXP_COUNT float6
 exp-quick: exp ## the same for one float32 input in 256, and fewer float64 ones
 	build/ctest/exp_all 256 5000000
 
-# After ctest, whose libraries they share, two at a time: make -j2 -Otarget
-.PHONY: reliability-quick
-reliability-quick: sanitize-quick ctest-threads-quick valgrind-quick fuzz-quick exp-quick ## all that is quick here
+kernel-tools: neon-tools ## what the recipes above want beside pip and gcc, from Debian
+	@$(call need,valgrind,valgrind)
+	@$(call need,clang-14,clang-14 libclang-rt-14-dev)
