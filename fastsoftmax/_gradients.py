@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from fastsoftmax import _arguments, _backward, _core, _layout, _loss_arguments, _reference_gradients
 from fastsoftmax._arguments import Array
+
+if TYPE_CHECKING:  # numpy.typing takes half a millisecond to import
+    from numpy.typing import ArrayLike
 
 __all__ = ["log_softmax_backward", "softmax_backward"]
 

@@ -12,12 +12,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from fastsoftmax import _arguments, _core, _layout
 from fastsoftmax._arguments import Array
 
-if TYPE_CHECKING:  # numpy.random is slow to import, and waits for the first call
+if TYPE_CHECKING:  # both are slow to import; numpy.random waits for the first call
+    from numpy.typing import ArrayLike
+
     RNG = (
         int
         | Sequence[int]

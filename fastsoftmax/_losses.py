@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from fastsoftmax import _arguments, _core, _layout, _loss_arguments, _loss_blocks, _loss_kernels
 from fastsoftmax._arguments import Array
 from fastsoftmax._loss_blocks import Problem
+
+if TYPE_CHECKING:  # numpy.typing takes half a millisecond to import
+    from numpy.typing import ArrayLike
 
 __all__ = ["cross_entropy", "cross_entropy_backward", "nll_loss"]
 

@@ -16,12 +16,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from fastsoftmax import _arguments
 from fastsoftmax import functional as F
 from fastsoftmax._arguments import Array
 from fastsoftmax._loss_arguments import reduction_of
+
+if TYPE_CHECKING:  # numpy.typing takes half a millisecond to import
+    from numpy.typing import ArrayLike
 
 __all__ = ["CrossEntropyLoss", "LogSoftmax", "NLLLoss", "Softmax", "Softmax2d", "Softmin"]
 
