@@ -161,6 +161,7 @@ setup(
             "wraparound": DEBUG,
             "initializedcheck": DEBUG,
             "cdivision": True,
+            "auto_pickle": False,
             "autotestdict": False,
         },
     ),
