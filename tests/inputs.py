@@ -153,6 +153,11 @@ def confident(dtype, rng):
         x = -least - rng.exponential(3, size=(60, n))
         x[np.arange(60), rng.integers(0, n, 60)] = 0
         yield fit(x + rng.choice([0, 1, -2.5, 40], size=(60, 1)), dtype)
+    # each too small for a number of its own, many not
+    for n in (500, 8192, 70_000):
+        x = -gap - rng.exponential(2, size=(4, n)) - np.array([[0], [3], [5], [8]])
+        x[:, n // 3] = 0
+        yield fit(x, dtype)
 
 
 def near_ties(dtype, rng):

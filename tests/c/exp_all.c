@@ -17,7 +17,7 @@
 #include "exponentials.h"
 #include "kernels.h"
 
-enum { CHUNK = 4096, MAX_TARGETS = 4, BIAS = 60 };
+enum { CHUNK = 4096, MAX_TARGETS = 4, BIAS_F32 = 60, BIAS_F64 = 100 };
 enum { ITSELF, ZERO, LARGE, PAIR, SINGLE, HARD_PAIR, HARD_SINGLE, KINDS };
 static const char *const KIND_NAMES[KINDS] = {
     "float32, its own maximum",
@@ -44,18 +44,18 @@ static long inputs[KINDS], failures;
 /* ln 2 in two parts, of which the first times an integer below 2**15 is exact. */
 static const long double LN2_HIGH = 0x1.62e42fefap-1L, LN2_LESS = 0x3.9ef35793c7673007e5edp-41L;
 
-/* exp(x - shift) * 2**(BIAS - n_top); *depth is (x - shift) / ln 2 - n_top */
-static long double judge(double x, double shift, double n_top, long double *depth) {
+/* exp(x - shift) * 2**(bias - n_top); *depth is (x - shift) / ln 2 - n_top */
+static long double judge(double x, double shift, double n_top, int bias, long double *depth) {
     const long double d = (long double)x - shift, n = rintl(d * 1.44269504088896340736L);
     *depth = n - n_top;
     if (isnan(*depth)) return NAN;
-    return *depth < -2000 ? 0 : expl((d - n * LN2_HIGH) - n * LN2_LESS) * ldexp(1, BIAS + (int)*depth);
+    return *depth < -2000 ? 0 : expl((d - n * LN2_HIGH) - n * LN2_LESS) * ldexp(1, bias + (int)*depth);
 }
 
 /* How far that is from libquadmath's, in its ULP of 53 bits. */
-static double error_of_judge(double x, double shift, double n_top, long double found) {
+static double error_of_judge(double x, double shift, double n_top, int bias, long double found) {
     const __float128 d = (__float128)x - shift, ln2 = 0x1.62e42fefa39ef35793c7673007e5ed5e81e69p-1Q;
-    const __float128 exact = expq(d - ((__float128)n_top - BIAS) * ln2);
+    const __float128 exact = expq(d - ((__float128)n_top - bias) * ln2);
     return (double)(fabsq(exact - found) / scalbnq(1, ilogbq(exact) - 52));
 }
 
@@ -78,7 +78,7 @@ static double unit(double value, int digits) {
 /* The error of y, which should be `wanted`: exactly 0 where the depth is out of reach, either at its edge. `lost`
  * does not count. */
 static double error_of(long double y, long double wanted, long double depth, int digits, long double lost) {
-    const int reach = digits == 24 ? 186 : 1082;
+    const int reach = digits == 24 ? 126 + BIAS_F32 : 1022 + BIAS_F64;
     if (isnan(wanted)) return isnan(y) ? 0 : INFINITY;
     if (depth < -reach - 1 || (depth <= -reach && y == 0)) return y == 0 && !signbit(y) ? 0 : INFINITY;
     return isfinite(y) ? (double)(fmaxl(fabsl(y - wanted) - lost, 0) / unit((double)wanted, digits)) : INFINITY;
@@ -107,7 +107,7 @@ static double judge_in_double(double x, double shift, double n_top, double *dept
     *depth = n - n_top;
     if (isnan(*depth)) return NAN;
     if (*depth < -1000) return 0;
-    return exp((d - n * (double)LN2_HIGH) - n * (double)LN2_LESS) * power_of_two(BIAS + (int)*depth);
+    return exp((d - n * (double)LN2_HIGH) - n * (double)LN2_LESS) * power_of_two(BIAS_F32 + (int)*depth);
 }
 
 /* The worst of a chunk of one target's results. */
@@ -147,7 +147,7 @@ static void judge_f32(int kind, const float *x, const float *top, int watched) {
         keep_worst(&worst[t][kind], &here);
     }
     if (isfinite(x[watched]) && depth[watched] > -1000) {
-        const double error = error_of_judge(x[watched], shift_of(top[watched]), n_top[watched],
+        const double error = error_of_judge(x[watched], shift_of(top[watched]), n_top[watched], BIAS_F32,
                                             wanted[watched] / targets[0]->constant);
 #pragma omp critical
         worst_of_judge[0] = fmax(worst_of_judge[0], error * 0x1p-29);
@@ -194,7 +194,7 @@ static void judge_f64(int kind, const double *x, const double *top, int n, int w
         target->f64(x, top, 1, ordinary, n);
         for (int i = 0; i < n; i++) {
             const double shift = shift_of(top[i]);
-            if (t == 0) wanted[i] = judge(x[i], shift, n_top[i], depth + i);
+            if (t == 0) wanted[i] = judge(x[i], shift, n_top[i], BIAS_F64, depth + i);
             if (!is_reference(top[i], shift, n_top[i])) fail("no reference", target->isa, x[i], top[i]);
             if (fabs(x[i]) <= 63 && fabs(top[i]) <= 63 && memcmp(single + i, ordinary + i, sizeof *y))
                 fail("other bits where all is ordinary", target->isa, x[i], top[i]);
@@ -214,7 +214,8 @@ static void judge_f64(int kind, const double *x, const double *top, int n, int w
         keep_worst(&worst[t][kind + 1], &alone);
     }
     if (depth[watched] > -1000) {
-        const double error = error_of_judge(x[watched], shift_of(top[watched]), n_top[watched], wanted[watched]);
+        const double error =
+            error_of_judge(x[watched], shift_of(top[watched]), n_top[watched], BIAS_F64, wanted[watched]);
 #pragma omp critical
         worst_of_judge[1] = fmax(worst_of_judge[1], error);
     }

@@ -98,8 +98,8 @@ static double scale_at(fs_type type, int n, int i) {
         1.0 / 3,
         -0x1.8p-30,
         uniform(-2, 2),
-        wide ? -0x1p8 : 0x1p37,
-        (wide ? 0x1.1p-955 : -0x1.1p-60) * n,
+        wide ? -0x1p48 : 0x1p37,
+        (wide ? 0x1.1p-915 : -0x1.1p-60) * n,
         wide ? 0x1p1000 : -0x1p126,
         wide ? -0x1.5p-1010 : 0x1.5p-90,
     };
@@ -243,8 +243,8 @@ static void want_scaled(fs_type type, int n, int row) {
     const ptrdiff_t first = (ptrdiff_t)row * n;
     const int wide = computed_in(type) == FS_F64;
     const long double scale = pool_scale[row], size = fabsl(scale);
-    const long double rest = size <= (wide ? 0x1p8L : 0x1p37L) ? 0 : size * (wide ? 0x1p-1082L : 0x1p-186L);
-    const long double lost = size >= n * (wide ? 0x1p-955L : 0x1p-60L) ? 0 : n * (wide ? 0x1p-1015L : 0x1p-89L);
+    const long double rest = size <= (wide ? 0x1p48L : 0x1p37L) ? 0 : size * (wide ? 0x1p-1122L : 0x1p-186L);
+    const long double lost = size >= n * (wide ? 0x1p-915L : 0x1p-60L) ? 0 : n * (wide ? 0x1p-975L : 0x1p-89L);
     for (int j = 0; j < n; j++) {
         const long double p = expected[FS_SOFTMAX][first + j];
         want(first + j, scale * p, ulp_of(type, scale * p) + (rest + lost * p) / bound_of(SCALED, type));

@@ -53,7 +53,7 @@ static ALWAYS_INLINE void S(gradients)(T(v) *g, const T(v) *y, const int vectors
         for (int k = 0; k < vectors; k++) g[k] = T(mul)(y[k], T(sub)(g[k], T(load)(constants[k * step].factor)));
         return;
     }
-    const T(reference) ref = T(make_reference)(T(set1)((T(elem))((BIAS - T(REACH)) / LOG2_E)));
+    const T(reference) ref = T(make_reference)(T(set1)((T(elem))((T(BIAS) - T(REACH)) / LOG2_E)));
     T(v) e[T(TOGETHER)], limit[T(TOGETHER)];
     int ordinary = 1;
     for (int k = 0; k < vectors; k++) {

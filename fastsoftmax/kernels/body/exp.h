@@ -11,8 +11,9 @@
  * The addition of 1.5 * 2**(mantissa bits) rounds to an integer. Adding the reference's exponent field in the same
  * constant leaves n - N, ready for the exponent field, in the low bits of the sum.
  *
- * BIAS lets the stored exponentials reach down to 2**-186 (float64: 2**-1082) of the largest one, so that the
- * multiply by 1/sum rounds subnormal results once. What lies below that (masks hold -inf or -3.4e38) becomes 0.
+ * BIAS lets the stored exponentials reach down to 2**-186 (float64: 2**-1122) of the largest one, so that the
+ * multiply by 1/sum rounds subnormal results once, and 2**24 of them that are left out are no part of a result's last
+ * place. What lies below that (masks hold -inf or -3.4e38) becomes 0.
  *
  * Where |max| >= SHIFT_FROM the constants no longer carry enough digits. There the maximum is subtracted first,
  * which is exact for every x that counts (Sterbenz). An infinite maximum goes the same way, to inf - inf: NaN.
@@ -25,8 +26,9 @@
 #define FS_EXP_H
 
 #define SHIFT_FROM 16384.0
-#define BIAS 60
-#define ORDINARY 63 /* 2 * 63 / ln 2 - BIAS + 1 < 125 */
+#define BIAS_f32 60
+#define BIAS_f64 100
+#define ORDINARY 63 /* 2 * 63 / ln 2 - BIAS_f32 + 1 < 125 */
 #define LOG2_E 0x1.71547652b82fep+0
 /* ln 2 cut to 38 bits, the last two of them 0, and the rest: n * LN2_TOP is exact for |n| < 2**17, without FMA too.
  */
@@ -49,9 +51,9 @@
         reference_##T ref;                                                                                           \
         ref.shift = keep_##T(large, top);                                                                            \
         ref.n_top = sub_##T(fma_##T(drop_##T(large, top), set1_##T(LOG2_E), rounder), rounder);                      \
-        ref.rounder = sub_##T(add_##T(rounder, set1_##T(EXPONENT_BIAS + BIAS)), ref.n_top);                          \
-        ref.eighths = fma_##T(sub_##T(set1_##T(BIAS), ref.n_top), set1_##T(8), rounder);                             \
-        ref.floor = mul_##T(sub_##T(ref.n_top, set1_##T(EXPONENT_BIAS + BIAS)), set1_##T(LN2_TOP));                  \
+        ref.rounder = sub_##T(add_##T(rounder, set1_##T(EXPONENT_BIAS + BIAS_##T)), ref.n_top);                      \
+        ref.eighths = fma_##T(sub_##T(set1_##T(BIAS_##T), ref.n_top), set1_##T(8), rounder);                         \
+        ref.floor = mul_##T(sub_##T(ref.n_top, set1_##T(EXPONENT_BIAS + BIAS_##T)), set1_##T(LN2_TOP));              \
         return ref;                                                                                                  \
     }
 DEFINE_REFERENCE(f32, 0x1.8p23f, 127)

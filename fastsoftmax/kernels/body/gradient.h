@@ -77,7 +77,7 @@ static ALWAYS_INLINE v_f64 any_product(v_f64 y, v_f64 total) {
     v_f64 e = neg_f64(max_f64(least, neg_f64(max_f64(least, y)))); /* in this order a NaN passes */
     const reference_f64 ref = make_reference_f64(e);
     exp_f64(&e, 1, &ref, 1);
-    e = mul_f64(e, set1_f64(1 / (double)(1ull << BIAS)));
+    e = mul_f64(e, set1_f64(1 / POWER_OF_BIAS_f64));
     e = add_f64(drop_f64(ge_f64(least, y), e), keep_f64(ge_f64(y, most), set1_f64(INFINITY)));
     /* by 2**n_top in three factors, the mantissas in between: nothing overflows or underflows before the product */
     const v_f64 third = sub_f64(fma_f64(ref.n_top, set1_f64(1.0 / 3), rounder), rounder);

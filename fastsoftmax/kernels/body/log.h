@@ -6,9 +6,12 @@
 #ifndef FS_LOG_H
 #define FS_LOG_H
 
-/* exp(top - shift) * 2**-N = 2**BIAS * e**r, where r = (top - shift) - n_top ln 2.
+#define POWER_OF_BIAS_f32 0x1p60
+#define POWER_OF_BIAS_f64 0x1p100
+
+/* exp(top - shift) * 2**-N = 2**BIAS * e**r, where r = (top - shift) - n_top ln 2; `power` is 2**BIAS.
  * Max error of hi + lo: 2**-57 relative. */
-static ALWAYS_INLINE pair_f64 exp_of_top_f64(v_f64 top_less_shift, v_f64 n_top) {
+static ALWAYS_INLINE pair_f64 exp_of_top_f64(v_f64 top_less_shift, v_f64 n_top, const double power) {
     v_f64 first = fma_f64(n_top, set1_f64(-LN2_TOP), top_less_shift); /* exact */
     v_f64 r = fma_f64(n_top, set1_f64(-LN2_REST), first);
     v_f64 r_low = fma_f64(n_top, set1_f64(-LN2_REST), sub_f64(first, r));
@@ -17,7 +20,7 @@ static ALWAYS_INLINE pair_f64 exp_of_top_f64(v_f64 top_less_shift, v_f64 n_top) 
     v_f64 hi = add_f64(one, r);
     v_f64 lo = sub_f64(r, sub_f64(hi, one));
     lo = add_f64(lo, fma_f64(mul_f64(r, r), q, r_low));
-    v_f64 scale = set1_f64((double)(1ull << BIAS));
+    v_f64 scale = set1_f64(power);
     pair_f64 exp_top;
     exp_top.hi = mul_f64(add_f64(hi, lo), scale);
     exp_top.lo = mul_f64(sub_f64(lo, sub_f64(add_f64(hi, lo), hi)), scale);
@@ -67,7 +70,7 @@ static ALWAYS_INLINE pair_f64 log1p_f64(v_f64 a, v_f64 a_low) {
 /* log(1 + others + sum / exp(top)), all relative to the reference (shift, n_top). */
 static ALWAYS_INLINE pair_f64 log_beyond_top_f64(v_f64 top_less_shift, v_f64 n_top, v_f64 others, v_f64 sum,
                                                  v_f64 sum_low) {
-    pair_f64 exp_top = exp_of_top_f64(top_less_shift, n_top);
+    pair_f64 exp_top = exp_of_top_f64(top_less_shift, n_top, POWER_OF_BIAS_f64);
     v_f64 ratio = div_f64(sum, exp_top.hi);
     v_f64 remainder = fma_once_f64(neg_f64(ratio), exp_top.hi, sum);
     remainder = add_f64(remainder, sub_f64(sum_low, mul_f64(ratio, exp_top.lo)));
@@ -85,7 +88,7 @@ static ALWAYS_INLINE v_f64 log_beyond_top_f32(v_f64 top_less_shift, v_f64 n_top,
     q = fma_f64(q, r, set1_f64(0x1.5555556786a4ep-3));
     q = fma_f64(q, r, set1_f64(0x1.00000028f36a9p-1));
     q = fma_f64(mul_f64(r, r), q, r);
-    sum = mul_f64(sum, set1_f64(1 / (EXP_CONSTANT_f32 * (double)(1ull << BIAS))));
+    sum = mul_f64(sum, set1_f64(1 / (EXP_CONSTANT_f32 * POWER_OF_BIAS_f32)));
     const v_f64 a = add_f64(others, fma_f64(sum, q, sum));
 
     v_f64 scale;

@@ -96,7 +96,8 @@ static ALWAYS_INLINE void S(merge_parts)(fs_carry *into, const fs_carry *from) {
     } else if (less.others >= 0) {
         /* the maxima of the lesser part join the rest */
         const double start = S(first_element)(T(sub)(T(set1)((T(elem))less.top), base.shift));
-        const pair_f64 exp_top = exp_of_top_f64(set1_f64(start), set1_f64(S(first_element)(base.n_top)));
+        const pair_f64 exp_top =
+            exp_of_top_f64(set1_f64(start), set1_f64(S(first_element)(base.n_top)), T(POWER_OF_BIAS));
         const double count = (1 + less.others) * rebase.mantissa * T(EXP_CONSTANT);
         S(carry_add)(into, S(times_power_of_two)(S(first_lane)(exp_top.hi) * count, rebase.exponent),
                      S(times_power_of_two)(S(first_lane)(exp_top.lo) * count, rebase.exponent));

@@ -97,10 +97,10 @@ static void S(fs_parts)(const void *x, const fs_lines *lines, double *parts, voi
 
 /* Types: S, computed in T. Max error: 3 ULP (float16, bfloat16: 0.51) for a scale of 0, and where
  *
- *     n * 2**-60 <= |scale| <= 2**37,    float64: n * 2**-955 <= |scale| <= 2**8.
+ *     n * 2**-60 <= |scale| <= 2**37,    float64: n * 2**-915 <= |scale| <= 2**48.
  *
- * Smaller ones leave scale / sum subnormal: n * 2**-89 * softmax(x) more (float64: 2**-1015). Larger ones do not
- * raise what exp left out: |scale| * 2**-186 more (float64: 2**-1082). Range: scales to the largest number of T (past
+ * Smaller ones leave scale / sum subnormal: n * 2**-89 * softmax(x) more (float64: 2**-975). Larger ones do not
+ * raise what exp left out: |scale| * 2**-186 more (float64: 2**-1122). Range: scales to the largest number of T (past
  * it scale / sum may be infinite, and the line NaN), lines as softmax. Aliasing: y may be x. */
 static void S(fs_scaled)(const void *x, void *y, const fs_lines *lines, const double *scale, void *scratch) {
     const fs_fpenv callers = fpenv_enter();
