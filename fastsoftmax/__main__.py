@@ -62,13 +62,20 @@ def main(argv: Sequence[str] | None = None) -> int:
             fastsoftmax.num_threads(args.threads) if args.threads else nullcontext(),
         ):
             _run(args)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except CommandError as error:
         print(f"fastsoftmax: error: {error}", file=sys.stderr)
         return 1
     except BrokenPipeError:
         # The reader has gone (`fastsoftmax | head`); keep the interpreter from flushing at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (
+        OSError
+    ) as error:  # of the output to a terminal or a pipe; files have their own sentences
+        print(f"fastsoftmax: error: {error}", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 1
     except KeyboardInterrupt:
         print("fastsoftmax: interrupted", file=sys.stderr)
@@ -161,7 +168,7 @@ def _parser() -> argparse.ArgumentParser:
         type=_dims,
         metavar="D[,D...]",
         help="dimension to normalise, or several together; negative ones count from the end "
-        "(default: -1)",
+        "(default: -1). Where several begin with a negative one: --dim=-2,-1",
     )
     parser.add_argument(
         "--column", metavar="NAME", help="column of a table (default: the only one of lists)"
@@ -196,8 +203,8 @@ def _dims(text: str) -> tuple[int, ...]:
 
 
 def _count(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) < 2**31:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to {2**31 - 1}")
     return int(text)
 
 

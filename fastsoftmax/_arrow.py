@@ -157,6 +157,8 @@ def _apply(lists: Any, op: str, dtype: str | None, type: Any) -> Any:
     if reduces:
         return pa.array(result, type, mask=None if null is None else null.to_numpy(False))
     items = pa.array(result, type.value_type, mask=None if present is None else ~present)
+    if pa.types.is_fixed_size_list(type) and type.list_size == 0:
+        return pa.array(lists.to_pylist(), type)  # from_arrays divides by the size
     if pa.types.is_fixed_size_list(type):
         return pa.FixedSizeListArray.from_arrays(items, type=type, mask=null)
     array = pa.LargeListArray if pa.types.is_large_list(type) else pa.ListArray

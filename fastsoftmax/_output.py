@@ -9,10 +9,12 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import BinaryIO
+
+LONGEST_NAME = 255  # bytes, on nearly every file system
 
 
 class CommandError(Exception):
@@ -73,7 +75,12 @@ def explaining(what: str) -> Iterator[None]:
 
 def checked_target(target: Path, force: bool) -> Path:
     """The file that is written, through links, if it may be."""
-    target = Path(os.path.realpath(target))
+    try:
+        target = target.resolve()
+    except (OSError, RuntimeError) as error:  # RuntimeError: Python 3.11 and 3.12, of a loop
+        raise CommandError(f"cannot write {target}: {error}") from error
+    if target.is_symlink():
+        raise CommandError(f"cannot write {target}: its links lead back to it")
     if target.exists() and not target.is_file():
         raise CommandError(f"{target} is not a regular file")
     if target.exists() and not force:
@@ -88,7 +95,9 @@ def appearing(target: Path) -> Iterator[BinaryIO]:
     Nobody who opens `target` sees a part of it, and after a failure of the machine it is there as
     it was before or as it is now.
     """
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    end = f".{secrets.token_hex(4)}.tmp"
+    name = os.fsdecode(os.fsencode(target.name)[: LONGEST_NAME - len(end) - 1])
+    temporary = target.with_name(f".{name}{end}")
     try:
         with explaining(f"cannot write {target}"):
             with temporary.open("xb") as file:
@@ -100,7 +109,8 @@ def appearing(target: Path) -> Iterator[BinaryIO]:
             os.replace(temporary, target)
             _sync_folder(target.parent)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # of a name that cannot be
+            temporary.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -361,3 +361,12 @@ def test_without_pyarrow(tmp_path, monkeypatch, capsys, table):
     assert cli.main([str(table), "-o", str(tmp_path / "y.parquet")]) == 1
     said = "which needs pyarrow: pip install 'fastsoftmax[arrow]'\n"
     assert capsys.readouterr().err.endswith(said)
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_lists_of_no_elements(tmp_path, op):
+    lists = pa.array([[], None, []], pa.list_(pa.float32(), 0))
+    source = write(tmp_path / "none.arrow", pa.table({"x": lists}))
+    result = convert(source, tmp_path / "result.arrow", "--op", op)["x"]
+    none = [] if op != "logsumexp" else -np.inf
+    assert result.to_pylist() == [none, None, none]

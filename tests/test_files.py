@@ -253,6 +253,22 @@ def test_a_link_is_written_through_and_a_mode_is_kept(tmp_path, source):
     assert stat.S_IMODE(real.stat().st_mode) == 0o600
 
 
+@ON_POSIX
+def test_links_that_lead_back_are_an_error_of_one_sentence(tmp_path, source, capsys):
+    loop = tmp_path / "loop.npy"
+    loop.symlink_to("loop.npy")
+    before = names(tmp_path)
+    assert cli.main([str(source), "-o", str(loop), "--force"]) == 1
+    assert capsys.readouterr().err.startswith(f"fastsoftmax: error: cannot write {loop}")
+    assert (names(tmp_path), loop.is_symlink()) == (before, True)
+
+
+def test_a_name_as_long_as_can_be(tmp_path, source):
+    target = tmp_path / ("n" * 251 + ".npy")
+    assert cli.main([str(source), "-o", str(target)]) == 0
+    assert np.load(target).shape == np.load(source).shape
+
+
 @pytest.mark.parametrize(
     ("raised", "status", "said"),
     [
