@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastsoftmax import _layout, _loss_kernels, _reference_losses
+from fastsoftmax import _layout, _loss_kernels
 from fastsoftmax._arguments import Array
 
 PIECE = 1 << 18  # bytes of scratch memory, or one row where that is longer
@@ -29,7 +29,11 @@ Box = tuple[slice, ...]
 
 def _primitives(work: np.dtype[Any]) -> ModuleType:
     """The module with class_losses, probability_losses and their gradients for this type."""
-    return _reference_losses if work.char == "g" else _loss_kernels
+    if work.char != "g":
+        return _loss_kernels
+    from fastsoftmax import _reference_losses  # seldom wanted, and slow to import
+
+    return _reference_losses
 
 
 class Problem(NamedTuple):
@@ -196,7 +200,7 @@ class _Pieces:
         # The same bits that the target has as int64.
         index = problem.ignore_index
         self.ignore = index if index < 2**63 else index - 2**64
-        self._whole = _primitives(work) is not _reference_losses
+        self._whole = _primitives(work) is _loss_kernels
 
     def __iter__(self) -> Iterator[Box]:
         operands = [self.x, self.target, self.each, self.scale, self.out]
