@@ -81,8 +81,8 @@ def library(name, source, cflags="", macros=()):
 
 
 def module(path):
-    # Short calls go through _core and what Cython shares; the others hand over whole arrays.
-    size = {"_core": [], "_cyutility": ["-O2"]}.get(path.stem, ["-Os"])
+    # Short calls go through _core and what Cython shares, sums of losses through _loss_kernels.
+    size = {"_core": [], "_loss_kernels": [], "_cyutility": ["-O2"]}.get(path.stem, ["-Os"])
     cflags = [] if MSVC or DEBUG else size
     return Extension(
         f"fastsoftmax.{path.stem}",

@@ -445,7 +445,7 @@ cdef object _direct(fs_operation operation, object input, object dim, bint keepd
     if whole_rows and size <= SMALL:
         _one_tile(operation, type, x, y, outer, n)
         return y
-    threads = begin_team(size)
+    threads = begin_team(1 if whole_rows and outer == 1 else size)  # one row, one thread
     try:
         if whole_rows and threads == 1:
             with nogil:

@@ -171,6 +171,7 @@ cdef int64_t _class(const Job *job, Py_ssize_t line) noexcept nogil:
 cdef void _lose(const Job *job, Py_ssize_t call, Room room, Sums *sums) noexcept nogil:
     """The losses of one call's lines, written where they are wanted, and added to the sums."""
     cdef fs_lines lines
+    cdef Sums here = sums[0]  # in registers: stores through a pointer would be waited for
     cdef Py_ssize_t first, i
     cdef Py_ssize_t place = _place(job, call, &lines, &first)
     cdef bint spread = job.p != NULL or job.wanted.share != 0
@@ -192,12 +193,13 @@ cdef void _lose(const Job *job, Py_ssize_t call, Room room, Sums *sums) noexcept
             loss = room.sums[2 * i] + room.sums[2 * i + 1] * room.parts[2 * i + 1]
         if job.p == NULL:
             w = 1 if job.wanted.weight == NULL else job.wanted.weight[room.classes[i]]
-            _add(&sums.weight, w)
+            _add(&here.weight, w)
             loss += (w * job.keep) * ((room.parts[2 * i] - room.picked[i]) + room.parts[2 * i + 1])
         room.values[i] = loss
-        _add(&sums.loss, loss)
+        _add(&here.loss, loss)
     if job.losses != NULL:
         job.kernels.put(room.values, lines.count, job.losses + first * job.itemsize)
+    sums[0] = here
 
 
 cdef void _derive(const Job *job, Py_ssize_t call, Room room) noexcept nogil:

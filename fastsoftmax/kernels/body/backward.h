@@ -82,14 +82,6 @@ static ALWAYS_INLINE void S(gradients)(T(v) *g, const T(v) *y, const int vectors
     }
 }
 
-/* One vector: what the loops below leave at the ends. */
-static NEVER_INLINE void S(gradient)(T(v) *g, const T(v) *y, const S(constants) *constants, fs_backward op) {
-    if (op == FS_SOFTMAX_BACKWARD)
-        S(gradients)(g, y, 1, constants, 0, FS_SOFTMAX_BACKWARD);
-    else
-        S(gradients)(g, y, 1, constants, 0, FS_LOG_SOFTMAX_BACKWARD);
-}
-
 static ALWAYS_INLINE void S(add_to_total)(T(sum) *sum, T(v) g, T(v) y, fs_backward op) {
     if (op == FS_SOFTMAX_BACKWARD)
         T(sum_add_product)(sum, g, y);
@@ -154,7 +146,7 @@ static ALWAYS_INLINE void S(row_gradients)(const S(elem) *g, const S(elem) *y, S
     if (stream) { /* up to where vectors of gx are aligned */
         gs[0] = S(load)(g);
         ys[0] = S(load)(y);
-        S(gradient)(gs, ys, constants, op);
+        S(gradients)(gs, ys, 1, constants, 0, op);
         i = (ptrdiff_t)(-(uintptr_t)gx % 64 / sizeof *gx);
         S(store_lanes)(gx, gs[0], 0, i);
     }
@@ -174,14 +166,14 @@ static ALWAYS_INLINE void S(row_gradients)(const S(elem) *g, const S(elem) *y, S
     for (; i + W <= n; i += W) {
         gs[0] = S(load)(g + i);
         ys[0] = S(load)(y + i);
-        S(gradient)(gs, ys, constants, op);
+        S(gradients)(gs, ys, 1, constants, 0, op);
         if (stream)
             S(stream)(gx + i, gs[0]);
         else
             S(store)(gx + i, gs[0]);
     }
     if (i < n) {
-        S(gradient)(&last_g, &last_y, constants, op);
+        S(gradients)(&last_g, &last_y, 1, constants, 0, op);
         if (stream)
             S(store_lanes)(gx + n - W, last_g, i - (n - W), W);
         else
@@ -258,7 +250,7 @@ static ALWAYS_INLINE void S(backward_strip_of)(const S(elem) *g, const S(elem) *
         for (; k < vectors; k++) {
             gs[0] = S(load_some)(g + j * g_stride + k * W, columns - k * W, 0);
             ys[0] = S(load_some)(y + j * y_stride + k * W, columns - k * W, 0);
-            S(gradient)(gs, ys, constants + k, op);
+            S(gradients)(gs, ys, 1, constants + k, 1, op);
             S(store_some)(gx + j * gx_stride + k * W, gs[0], columns - k * W);
         }
     }

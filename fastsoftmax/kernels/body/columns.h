@@ -193,7 +193,9 @@ static NEVER_INLINE int S(pack)(const S(elem) *x, ptrdiff_t columns, ptrdiff_t n
     T(v) low = T(set1)(0);
     if (step <= FEW * W) {
         for (ptrdiff_t i = 0; i < step; i += W)
-            T(store)(tops + i, S(pack_vector)(x + i, columns - i, n, x_stride, packed + i, step, negate, &low));
+            T(store)(tops + i, columns - i >= W && !negate
+                                   ? S(pack_vector)(x + i, W, n, x_stride, packed + i, step, 0, &low)
+                                   : S(pack_vector)(x + i, columns - i, n, x_stride, packed + i, step, negate, &low));
     } else {
         for (ptrdiff_t i = 0; i < step; i += W) T(store)(tops + i, S(load_some)(x + i, columns - i, negate));
         for (ptrdiff_t j = 0; j < n; j++) {
