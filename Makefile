@@ -141,8 +141,8 @@ neon-quick: neon-tools ## the same on few lengths
 	qemu-aarch64 build/neon/test_kernels all few && qemu-aarch64 build/neon/test_losses all few && wait $$backward
 
 neon-tools:
-	@command -v aarch64-linux-gnu-gcc qemu-aarch64 >/dev/null || { apt-get -qq update && apt-get -qq install -y \
-	    --no-install-recommends gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user >/dev/null; }
+	@$(call need,aarch64-linux-gnu-gcc,gcc-aarch64-linux-gnu libc6-dev-arm64-cross)
+	@$(call need,qemu-aarch64,qemu-user)
 
 huge: ## more than 2**31 elements in every layout, all results checked: 8.6 GB of memory
 	$(PYTHON) tests/huge.py

@@ -67,14 +67,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CommandError as error:
         print(f"fastsoftmax: error: {error}", file=sys.stderr)
         return 1
-    except BrokenPipeError:
-        # The reader has gone (`fastsoftmax | head`); keep the interpreter from flushing at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except (
-        OSError
-    ) as error:  # of the output to a terminal or a pipe; files have their own sentences
-        print(f"fastsoftmax: error: {error}", file=sys.stderr)
+    except OSError as error:  # of stdout; files have sentences of their own
+        if not isinstance(error, BrokenPipeError):  # else the reader has gone
+            print(f"fastsoftmax: error: {error}", file=sys.stderr)
+        # What is left to write must not fail again when the interpreter flushes it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 1
     except KeyboardInterrupt:

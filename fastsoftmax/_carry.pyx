@@ -6,7 +6,7 @@ For rows that are never in one piece: gathered a part at a time, or chunks on ot
 cimport numpy as cnp
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 
-from fastsoftmax._core cimport table, type_of
+from fastsoftmax._core cimport PART, table, type_of
 from fastsoftmax._kernels cimport (
     FS_F32, FS_F64, fs_carry, fs_kernels, fs_lines, fs_loss_kernels, fs_wanted,
 )
@@ -25,8 +25,7 @@ ctypedef fused element:
     uint64_t
 
 cdef enum:
-    PART = 16384  # elements: what is reduced in one piece, in the first caches both times
-    STRIP = 256   # rows turned together: a line of each in the first cache, or almost
+    STRIP = 256  # rows turned together: a line of each in the first cache, or almost
 
 LEAST_PART = 16  # elements
 

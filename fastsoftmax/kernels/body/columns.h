@@ -126,6 +126,13 @@ static NEVER_INLINE void S(long_column_rest)(const S(column) *column, ptrdiff_t 
     memcpy(rest, to, sizeof to);
 }
 
+static ALWAYS_INLINE void S(rest_of_columns)(const S(column) *column, ptrdiff_t n, T(v) top, T(rest) *rest) {
+    if (n < FS_SHORT_ROW)
+        S(column_rest)(column, n, top, rest);
+    else
+        S(long_column_rest)(column, n, top, rest);
+}
+
 /* The ending of a vector of columns (for FS_LOGSUMEXP, the results themselves in .a). */
 static ALWAYS_INLINE T(ending) S(column_ending)(const S(column) *column, ptrdiff_t n, T(v) top, fs_operation op,
                                                 int negate, const double *scale, ptrdiff_t count) {
@@ -135,10 +142,7 @@ static ALWAYS_INLINE T(ending) S(column_ending)(const S(column) *column, ptrdiff
         return (T(ending)){factor.hi, factor.lo};
     }
     T(rest) rest;
-    if (n < FS_SHORT_ROW)
-        S(column_rest)(column, n, top, &rest);
-    else
-        S(long_column_rest)(column, n, top, &rest);
+    S(rest_of_columns)(column, n, top, &rest);
     if (op == FS_LOG_SOFTMAX) return (T(ending)){top, T(log_tail)(top, &rest)};
     return (T(ending)){T(logsumexp)(top, &rest), T(set1)(0)};
 }

@@ -28,6 +28,8 @@
 #define SHIFT_FROM 16384.0
 #define BIAS_f32 60
 #define BIAS_f64 100
+#define POWER_OF_BIAS_f32 0x1p60
+#define POWER_OF_BIAS_f64 0x1p100
 #define ORDINARY 63 /* 2 * 63 / ln 2 - BIAS_f32 + 1 < 125 */
 #define LOG2_E 0x1.71547652b82fep+0
 /* ln 2 cut to 38 bits, the last two of them 0, and the rest: n * LN2_TOP is exact for |n| < 2**17, without FMA too.

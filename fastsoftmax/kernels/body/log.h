@@ -6,9 +6,6 @@
 #ifndef FS_LOG_H
 #define FS_LOG_H
 
-#define POWER_OF_BIAS_f32 0x1p60
-#define POWER_OF_BIAS_f64 0x1p100
-
 /* exp(top - shift) * 2**-N = 2**BIAS * e**r, where r = (top - shift) - n_top ln 2; `power` is 2**BIAS.
  * Max error of hi + lo: 2**-57 relative. */
 static ALWAYS_INLINE pair_f64 exp_of_top_f64(v_f64 top_less_shift, v_f64 n_top, const double power) {

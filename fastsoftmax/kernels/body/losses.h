@@ -35,10 +35,7 @@ static ALWAYS_INLINE void S(rows_parts)(const S(elem) *x, ptrdiff_t rows, ptrdif
 static NEVER_INLINE void S(column_parts)(const S(column) *column, ptrdiff_t n, T(v) top, double *parts,
                                          ptrdiff_t count) {
     T(rest) rest;
-    if (n < FS_SHORT_ROW)
-        S(column_rest)(column, n, top, &rest);
-    else
-        S(long_column_rest)(column, n, top, &rest);
+    S(rest_of_columns)(column, n, top, &rest);
     double tails[T(LANES)];
     T(put_tails)(tails, top, &rest);
     S(put_parts)(parts, top, tails, count);

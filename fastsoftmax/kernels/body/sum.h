@@ -82,20 +82,19 @@ static ALWAYS_INLINE void sum_add_pair_f64(sum_f64 *sum, v_f64 v, v_f64 low) {
  * widening. It is not for sums without the maximum: those may be so small that all of it is in `lo`. */
 #define FOLD 32
 /* 2**(BIAS + 1) bounds an exponential, 32 times that a sum of FOLD */
-#define ABOVE_ALL_f32 0x1p67
-#define ABOVE_ALL_f64 0x1p107
+#define ABOVE_ALL(T) (128 * POWER_OF_BIAS_##T)
 #define DEFINE_RUN(T)                                                                                                \
     typedef struct {                                                                                                 \
         v_##T hi, lo;                                                                                                \
     } run_##T;                                                                                                       \
-    static ALWAYS_INLINE run_##T run_start_##T(void) { return (run_##T){set1_##T(ABOVE_ALL_##T), set1_##T(0)}; }     \
+    static ALWAYS_INLINE run_##T run_start_##T(void) { return (run_##T){set1_##T(ABOVE_ALL(T)), set1_##T(0)}; }      \
     static ALWAYS_INLINE void run_add_##T(run_##T *run, v_##T e) {                                                   \
         v_##T hi = add_##T(run->hi, e);                                                                              \
         run->lo = add_##T(run->lo, sub_##T(e, sub_##T(hi, run->hi)));                                                \
         run->hi = hi;                                                                                                \
     }                                                                                                                \
     static ALWAYS_INLINE void sum_fold_##T(sum_##T *sum, run_##T run) {                                              \
-        sum_add_##T(sum, sub_##T(run.hi, set1_##T(ABOVE_ALL_##T)));                                                  \
+        sum_add_##T(sum, sub_##T(run.hi, set1_##T(ABOVE_ALL(T))));                                                   \
         sum_add_##T(sum, run.lo);                                                                                    \
     }
 DEFINE_RUN(f32)
