@@ -193,7 +193,7 @@ class _Conversion:
     def _each(
         self,
         boxes: Iterator[Box],
-        function: Callable[[Box, Array, Array], tuple[Box, Array] | None],
+        function: Work,
     ) -> None:
         """Give `function` each box, its elements and memory for a result; write what it returns.
 
@@ -284,20 +284,17 @@ class _Rows:
 
         def finish(part: Box) -> None:
             carries = self.carries[self._rows_of(box, part)]
-            with np.errstate(all="ignore"):  # a cast that overflows is an infinity
-                y[part] = _carries.finished(self._spread(x[part]), carries, **self.options)
+            y[part] = _carries.finished(self._spread(x[part]), carries, **self.options)
 
         list(self.team.map(finish, pieces(x.shape, (), PART)))
         return box, y
 
     def logsumexp(self) -> Array:
         """The results of whole rows."""
-        with np.errstate(all="ignore"):
-            return _carries.logsumexp(self.carries, self.dtype)
+        return _carries.logsumexp(self.carries, self.dtype)
 
     def _reduced(self, x: Array) -> Array:
-        with np.errstate(all="ignore"):
-            return _carries.reduced(self._spread(x), **self.options)
+        return _carries.reduced(self._spread(x), **self.options)
 
     def _spread(self, x: Array) -> Array:
         """The same, apart enough in memory that columns of it are gathered quickly."""
