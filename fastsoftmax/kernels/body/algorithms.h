@@ -1,6 +1,8 @@
 /* Every algorithm for one element type; included by body.h with S and T set. */
 #include "rows.h"
 
+#include "softmax_rows.h"
+
 #include "columns.h"
 
 #ifdef COMPUTED_IN

@@ -1,8 +1,8 @@
 /* The one body of every target. A target includes its vector header, then this, then names its table.
  *
- * Reading order: exp.h (one element), sum.h and log.h and finish.h (one row), rows.h, columns.h, short_groups.h,
- * short_rows.h, long_rows.h (the layouts), gradient.h and backward.h (the gradients), entries.h (the doors). S(name)
- * is name_f32 for the element type as stored, T(name) the same for the type it is computed in. */
+ * Reading order: exp.h (one element), sum.h and log.h and finish.h (one row), rows.h, softmax_rows.h, columns.h,
+ * short_groups.h, short_rows.h, long_rows.h (the layouts), gradient.h and backward.h (the gradients), entries.h (the
+ * doors). S(name) is name_f32 for the element type as stored, T(name) the same for the type it is computed in. */
 #include "../kernels.h"
 
 #include <math.h>
@@ -30,6 +30,10 @@ enum { STRIP_BYTES = 32 * 1024, STRIP_COLUMNS = 128, AHEAD = 8 };
 /* Columns that cross so many bytes write each of their lines once, and no cache keeps it until it is wanted: stores
  * past the caches save reading the lines first. So do the gradients' rows, which read twice as much as they write. */
 enum { STREAM_FROM = 1024 * 1024 };
+
+/* Rows of no more elements are read once by softmax, and their exponentials join the sum one by one. In float32 the
+ * runs (sum.h) are quicker for longer rows. FS_ROWS_SCRATCH holds as many. */
+enum { READ_ONCE_f32 = 1024, READ_ONCE_f64 = 2048 };
 
 /* The gradients' strips are no wider than this, and then fit half of the second cache. */
 enum { BACKWARD_STRIP = 256 * 1024, BACKWARD_COLUMNS = 512 };

@@ -21,10 +21,11 @@ static ALWAYS_INLINE void S(reduce_part)(const S(elem) *x, ptrdiff_t n, fs_carry
     S(group_tops)(x, 1, n, 0, negate, &group);
     const T(elem) top = group.top[0];
     T(rest) rest = {.others = {set1_f64(-1)}};
+    /* as in a group of one row, what follows is fetched meanwhile: the next part, for the same thread as a rule */
     if (op == FS_SOFTMAX || op == FS_SOFTMIN)
-        rest.sum = S(group_exp)(x, NULL, 1, n, 0, 0, NULL, negate, &group);
+        rest.sum = S(group_exp)(x, NULL, 1, n, n, 0, 0, negate, &group);
     else
-        S(group_rest)(x, NULL, 1, n, 0, 0, &group, &rest);
+        S(group_rest)(x, NULL, 1, n, n, 0, &group, &rest);
     carry->top = top;
     carry->others = S(first_lane)(rest.others[0]);
     carry->sum = S(first_lane)(rest.sum.hi[0]);

@@ -1,6 +1,6 @@
 /* Whole rows of at least FS_SHORT_ROW elements: maximum; exponentials, stored and summed; scale. A few rows pass
  * each stage together, few enough to stay in the first cache, so that the constants of all of them are finished in
- * one go, a row a lane.
+ * one go, a row a lane. Here are the stages, and the logarithms; softmax_rows.h has softmax.
  *
  * The last, partial vector of a row is loaded (and stored) as the full vector that ends with the row. It is loaded
  * before anything is stored, and the elements it shares with its neighbour get the same values twice, so that y
@@ -53,7 +53,7 @@ static ALWAYS_INLINE int S(is_ordinary)(S(bounds) bounds) {
 }
 
 /* LANES rows of LANES elements: their maxima, a row a lane. */
-static ALWAYS_INLINE T(v) S(max_across)(T(elem) rows[T(LANES)][T(LANES)]) {
+static ALWAYS_INLINE T(v) S(max_across)(const T(elem) rows[T(LANES)][T(LANES)]) {
     T(v) top = T(set1)(-(T(elem))INFINITY);
     for (int i = 0; i < T(LANES); i += T(BLOCK)) {
         T(v) block[T(BLOCK)];
@@ -64,7 +64,7 @@ static ALWAYS_INLINE T(v) S(max_across)(T(elem) rows[T(LANES)][T(LANES)]) {
 }
 
 /* Of these rows, how many lanes each has within `reach` of its top. */
-static ALWAYS_INLINE T(v) S(near_across)(T(elem) rows[T(LANES)][T(LANES)], T(v) top, T(elem) reach) {
+static ALWAYS_INLINE T(v) S(near_across)(const T(elem) rows[T(LANES)][T(LANES)], T(v) top, T(elem) reach) {
     const T(v) least = T(sub)(top, T(set1)(reach));
     T(v) near = T(set1)(0);
     for (int i = 0; i < T(LANES); i += T(BLOCK)) {
@@ -88,8 +88,8 @@ static ALWAYS_INLINE T(v) S(count_across)(T(elem) rows[T(LANES)][T(LANES)]) {
 /* The reference of each row of a group, to be spread over a vector again. */
 typedef struct {
     T(elem) top[T(LANES)], shift[T(LANES)], floor[T(LANES)], rounder[T(LANES)], eighths[T(LANES)];
-    T(elem) near[T(LANES)]; /* lanes whose maximum is near the row's: its own, and those of others */
-    int ordinary;           /* all of them */
+    int ordinary;                     /* all of them */
+    T(elem) tops[T(LANES)][T(LANES)]; /* the maxima of each row's lanes */
 } S(references);
 
 static ALWAYS_INLINE T(reference) S(reference_of)(const S(references) *group, ptrdiff_t row) {
@@ -102,48 +102,68 @@ static ALWAYS_INLINE T(reference) S(reference_of)(const S(references) *group, pt
     return ref;
 }
 
-/* A few vectors of exponentials from x. */
-static ALWAYS_INLINE void S(exp_at)(const S(elem) *x, T(v) *e, int vectors, const T(reference) *ref, int ordinary,
-                                    int negate) {
+/* A few vectors of exponentials from x, which may widen the bounds. */
+static ALWAYS_INLINE void S(exp_at)(const S(elem) *x, T(v) *e, int vectors, const T(reference) *ref,
+                                    S(bounds) *bounds, int ordinary, int negate) {
     for (int k = 0; k < vectors; k++) e[k] = S(load_signed)(x + k * T(LANES), negate);
+    if (bounds)
+        for (int k = 0; k < vectors; k++) *bounds = S(widen_bounds)(*bounds, e[k]);
     T(exp)(e, vectors, ref, ordinary);
 }
 
-/* The sum of exp(x) * 2**-N, and these in e unless it is NULL. Fetches what lies `ahead` elements further on, the
- * next group, so that its first stage does not wait for memory while this one computes, and for the same reason the
- * lines of `later`, unless it is NULL, where the last stage will store. */
+/* How row_exp reads a row, all known when it is compiled. */
+typedef struct {
+    int ordinary;   /* for exp */
+    int one_by_one; /* for the sum, else in runs */
+    int negate;
+} S(how);
+
+/* An exponential joins a sum, or the run that is to. */
+static ALWAYS_INLINE void S(join)(T(sum) *sum, T(run) *run, T(v) e, int one_by_one) {
+    if (one_by_one)
+        T(sum_add)(sum, e);
+    else
+        T(run_add)(run, e);
+}
+
+/* The sum of exp(x) * 2**-N, and these in e unless it is NULL; `bounds`, unless it is NULL, becomes what bounds x.
+ * Fetches what lies `ahead` elements further on, the next group, so that its first stage does not wait for memory
+ * while this one computes, and for the same reason the lines of `later`, unless it is NULL, where the last stage will
+ * store. */
 static ALWAYS_INLINE T(sum) S(row_exp)(const S(elem) *x, T(elem) *e, ptrdiff_t n, T(reference) ref, ptrdiff_t ahead,
-                                       const S(elem) *later, int ordinary, int negate) {
+                                       const S(elem) *later, S(bounds) *bounds, const S(how) how) {
     enum { W = T(LANES), STEP = W * T(TOGETHER) };
-    T(v) last = S(load_signed)(x + n - W, negate);
+    T(v) last = S(load_signed)(x + n - W, how.negate);
     T(sum) sum = T(sum_zero)();
     T(v) v[T(TOGETHER)];
+    S(bounds) widest = {last, last}, *const widen = bounds ? &widest : NULL;
     for (ptrdiff_t i = 0; i < n;) {
-        const ptrdiff_t end = n - i < FOLD * W ? n : i + FOLD * W;
+        const ptrdiff_t end = how.one_by_one || n - i < FOLD * W ? n : i + FOLD * W;
         T(run) run = T(run_start)();
         for (; i + STEP <= end; i += STEP) {
             for (int k = 0; k < T(TOGETHER); k++) prefetch(x + i + k * W + ahead);
             if (later)
                 for (int k = 0; k < T(TOGETHER); k++) prefetch_for_store(later + i + k * W);
-            S(exp_at)(x + i, v, T(TOGETHER), &ref, ordinary, negate);
+            S(exp_at)(x + i, v, T(TOGETHER), &ref, widen, how.ordinary, how.negate);
             for (int k = 0; k < T(TOGETHER); k++) {
                 if (e) T(store)(e + i + k * W, v[k]);
-                T(run_add)(&run, v[k]);
+                S(join)(&sum, &run, v[k], how.one_by_one);
             }
         }
         for (; i + W <= end; i += W) {
-            S(exp_at)(x + i, v, 1, &ref, ordinary, negate);
+            S(exp_at)(x + i, v, 1, &ref, widen, how.ordinary, how.negate);
             if (e) T(store)(e + i, v[0]);
-            T(run_add)(&run, v[0]);
+            S(join)(&sum, &run, v[0], how.one_by_one);
         }
         if (i < end) {
-            T(exp)(&last, 1, &ref, ordinary);
+            T(exp)(&last, 1, &ref, how.ordinary);
             if (e) T(store)(e + n - W, last);
-            T(run_add)(&run, T(keep)(S(lanes_from)(i - (n - W)), last));
+            S(join)(&sum, &run, T(keep)(S(lanes_from)(i - (n - W)), last), how.one_by_one);
             i = end;
         }
-        T(sum_fold)(&sum, run);
+        if (!how.one_by_one) T(sum_fold)(&sum, run);
     }
+    if (bounds) *bounds = widest;
     return sum;
 }
 
@@ -185,15 +205,6 @@ static ALWAYS_INLINE T(sum) S(row_rest)(const S(elem) *x, ptrdiff_t n, T(elem) t
     return sum;
 }
 
-/* y = e * factor */
-static ALWAYS_INLINE void S(row_scale)(const T(elem) *e, S(elem) *y, ptrdiff_t n, T(factor) factor) {
-    enum { W = T(LANES) };
-    const T(v) last = T(load)(e + n - W);
-    ptrdiff_t i = 0;
-    for (; i + W <= n; i += W) S(store)(y + i, T(scale)(T(load)(e + i), factor));
-    if (i < n) S(store)(y + n - W, T(scale)(last, factor));
-}
-
 /* y = exp(x) * 2**-N * factor, for rows whose exponentials were not kept */
 static ALWAYS_INLINE void S(row_exp_scale)(const S(elem) *x, S(elem) *y, ptrdiff_t n, T(reference) ref,
                                            T(factor) factor, int negate) {
@@ -202,11 +213,11 @@ static ALWAYS_INLINE void S(row_exp_scale)(const S(elem) *x, S(elem) *y, ptrdiff
     T(v) v[T(TOGETHER)];
     ptrdiff_t i = 0;
     for (; i + STEP <= n; i += STEP) {
-        S(exp_at)(x + i, v, T(TOGETHER), &ref, 0, negate);
+        S(exp_at)(x + i, v, T(TOGETHER), &ref, NULL, 0, negate);
         for (int k = 0; k < T(TOGETHER); k++) S(store)(y + i + k * W, T(scale)(v[k], factor));
     }
     for (; i + W <= n; i += W) {
-        S(exp_at)(x + i, v, 1, &ref, 0, negate);
+        S(exp_at)(x + i, v, 1, &ref, NULL, 0, negate);
         S(store)(y + i, T(scale)(v[0], factor));
     }
     if (i < n) {
@@ -261,17 +272,15 @@ static ALWAYS_INLINE T(elem) S(near_share)(ptrdiff_t n) {
 /* First stage: the maxima and references of `count` rows. The lanes of absent rows stay finite. */
 static NEVER_INLINE T(v) S(group_tops)(const S(elem) *x, ptrdiff_t count, ptrdiff_t n, ptrdiff_t stride, int negate,
                                        S(references) *group) {
-    T(elem) tops[T(LANES)][T(LANES)];
     S(bounds) all = {T(set1)(0), T(set1)(0)};
     for (ptrdiff_t i = 0; i < count; i++) {
         const S(bounds) row = S(row_bounds)(x + i * stride, n, negate);
-        T(store)(tops[i], row.top);
+        T(store)(group->tops[i], row.top);
         all = (S(bounds)){T(max)(row.top, all.top), T(bits_max)(row.low, all.low)};
     }
-    for (ptrdiff_t i = count; i < T(LANES); i++) T(store)(tops[i], T(set1)(0));
-    const T(v) top = S(max_across)(tops);
+    for (ptrdiff_t i = count; i < T(LANES); i++) T(store)(group->tops[i], T(set1)(0));
+    const T(v) top = S(max_across)(group->tops);
     T(store)(group->top, top);
-    T(store)(group->near, S(near_across)(tops, top, S(near_reach)(n)));
     const T(reference) ref = T(make_reference)(top);
     T(store)(group->shift, ref.shift);
     T(store)(group->floor, ref.floor);
@@ -281,38 +290,47 @@ static NEVER_INLINE T(v) S(group_tops)(const S(elem) *x, ptrdiff_t count, ptrdif
     return top;
 }
 
-/* Second stage: the exponentials, in y or in scratch, and their sums. */
+/* Second stage: the exponentials, kept in e unless it is NULL, and their sums, for rows of no more than READ_ONCE
+ * elements `one_by_one`: they have the bits of group_exp_once (softmax_rows.h) then. */
 static ALWAYS_INLINE T(sum)
-    S(group_exp)(const S(elem) *x, S(elem) *y, ptrdiff_t count, ptrdiff_t n, ptrdiff_t x_stride, ptrdiff_t y_stride,
-                 T(elem) *scratch, int negate, const S(references) *group) {
+    S(group_exp)(const S(elem) *x, T(elem) *e, ptrdiff_t count, ptrdiff_t n, ptrdiff_t x_stride, ptrdiff_t e_stride,
+                 int one_by_one, int negate, const S(references) *group) {
     T(row_sums) sums;
     for (ptrdiff_t i = 0; i < count; i++) {
-        T(elem) *e = y ? S(exp_store)(y + i * y_stride, scratch + i * n, n) : NULL;
         const T(reference) ref = S(reference_of)(group, i);
-        T(put_row_sum)(&sums, i,
-                       group->ordinary ? S(row_exp)(x + i * x_stride, e, n, ref, count * x_stride, NULL, 1, negate)
-                                       : S(row_exp)(x + i * x_stride, e, n, ref, count * x_stride, NULL, 0, negate));
+        const S(elem) *row = x + i * x_stride;
+        T(elem) *row_e = e ? e + i * e_stride : NULL;
+        T(sum) sum;
+        if (one_by_one)
+            sum = S(row_exp)(row, row_e, n, ref, count * x_stride, NULL, NULL, (S(how)){0, 1, negate});
+        else if (group->ordinary)
+            sum = S(row_exp)(row, row_e, n, ref, count * x_stride, NULL, NULL, (S(how)){1, 0, negate});
+        else
+            sum = S(row_exp)(row, row_e, n, ref, count * x_stride, NULL, NULL, (S(how)){0, 0, negate});
+        T(put_row_sum)(&sums, i, sum);
     }
     for (ptrdiff_t i = count; i < T(LANES); i++) T(put_row_sum)(&sums, i, T(sum_zero)());
     return T(row_sums_total)(&sums);
 }
 
 /* The same for the logarithms, whose results, if any, come to y: the sums below the maxima, and how many others equal
- * them. Where the maximum is not
- * far ahead, it is quicker to subtract it from the sum of all than to leave it out. */
+ * them. Where the maximum is not far ahead, it is quicker to subtract it from the sum of all than to leave it out. */
 static NEVER_INLINE void S(group_rest)(const S(elem) *x, const S(elem) *y, ptrdiff_t count, ptrdiff_t n,
                                        ptrdiff_t stride, ptrdiff_t y_stride, const S(references) *group,
                                        T(rest) *rest) {
     T(row_sums) sums;
-    T(elem) tops[T(LANES)][T(LANES)] = {{0}}, in_sum[T(LANES)] = {0};
+    T(elem) tops[T(LANES)][T(LANES)] = {{0}}, in_sum[T(LANES)] = {0}, near[T(LANES)];
+    /* lanes whose maximum is near the row's: its own, and those of others */
+    T(store)(near, S(near_across)(group->tops, T(load)(group->top), S(near_reach)(n)));
     const T(elem) own = n % T(LANES) ? 2 : 1; /* the last vector has elements in a second lane */
     for (ptrdiff_t i = 0; i < count; i++) {
         const T(reference) ref = S(reference_of)(group, i);
         const S(elem) *row = x + i * stride, *later = y ? y + i * y_stride : NULL;
-        if (group->near[i] > own) {
+        if (near[i] > own) {
             T(put_row_sum)(&sums, i,
-                           group->ordinary ? S(row_exp)(row, NULL, n, ref, count * stride, later, 1, 0)
-                                           : S(row_exp)(row, NULL, n, ref, count * stride, later, 0, 0));
+                           group->ordinary
+                               ? S(row_exp)(row, NULL, n, ref, count * stride, later, NULL, (S(how)){1, 0, 0})
+                               : S(row_exp)(row, NULL, n, ref, count * stride, later, NULL, (S(how)){0, 0, 0}));
             tops[i][0] = in_sum[i] = 1;
             continue;
         }
@@ -329,63 +347,6 @@ static NEVER_INLINE void S(group_rest)(const S(elem) *x, const S(elem) *y, ptrdi
     T(exp)(&exp_top, 1, &ref, 0);
     T(sum_add)(&rest->sum, T(neg)(T(keep)(T(ge)(T(load)(in_sum), T(set1)(1)), exp_top)));
     T(others)(rest, T(sub)(S(count_across)(tops), T(set1)(1)));
-}
-
-/* What exponentials are multiplied with: 1 / sum, or scale / sum where `count` rows have a scale of their own. */
-static ALWAYS_INLINE T(factor) S(factors)(const double *scale, ptrdiff_t count, const T(sum) *sum) {
-    if (!scale) return T(reciprocal)(sum);
-    double numerators[T(LANES)] = {0};
-    for (ptrdiff_t i = 0; i < count && i < T(LANES); i++) numerators[i] = scale[i];
-    return T(quotient)(numerators, sum);
-}
-
-/* y = -x, which softmin then works on in place: a pass more over what the first cache holds, and half the code. */
-static ALWAYS_INLINE void S(negate_rows)(const S(elem) *x, S(elem) *y, ptrdiff_t rows, ptrdiff_t n,
-                                         ptrdiff_t x_stride, ptrdiff_t y_stride) {
-    enum { W = T(LANES) };
-    for (ptrdiff_t i = 0; i < rows; i++) {
-        const S(elem) *from = x + i * x_stride;
-        S(elem) *to = y + i * y_stride;
-        const T(v) last = T(neg)(S(load)(from + n - W));
-        for (ptrdiff_t j = 0; j + W <= n; j += W) S(store)(to + j, T(neg)(S(load)(from + j)));
-        S(store)(to + n - W, last);
-    }
-}
-
-/* Types: S, computed in T. Max error: 3 ULP, subnormal results included. Range: all; a row that holds NaN or +inf,
- * or only -inf, is NaN. Aliasing: y may be x. With `negate`, of -x. With `scale`, each row is multiplied by its own,
- * at no further error. */
-static ALWAYS_INLINE void S(rows_softmax)(const S(elem) *x, S(elem) *y, ptrdiff_t rows, ptrdiff_t n,
-                                          ptrdiff_t x_stride, ptrdiff_t y_stride, T(elem) *scratch, int negate,
-                                          const double *scale) {
-    const ptrdiff_t together = S(rows_together)(n);
-    for (ptrdiff_t first = 0; first < rows; first += together) {
-        const ptrdiff_t count = rows - first < together ? rows - first : together;
-        const S(elem) *from = x + first * x_stride;
-        S(elem) *to = y + first * y_stride;
-        ptrdiff_t stride = x_stride;
-        if (negate) {
-            S(negate_rows)(from, to, count, n, x_stride, y_stride);
-            from = to;
-            stride = y_stride;
-        }
-        S(references) group;
-        S(group_tops)(from, count, n, stride, 0, &group);
-        const T(sum) sum = S(group_exp)(from, to, count, n, stride, y_stride, scratch, 0, &group);
-        const T(factor) factor = S(factors)(scale ? scale + first : NULL, count, &sum);
-        T(elem) hi[T(LANES)], lo[T(LANES)];
-        T(store)(hi, factor.hi);
-        T(store)(lo, factor.lo);
-        for (ptrdiff_t i = 0; i < count; i++) {
-            S(elem) *row = to + i * y_stride;
-            const T(elem) *e = S(exp_store)(row, scratch + i * n, n);
-            const T(factor) row_factor = {T(set1)(hi[i]), T(set1)(lo[i])};
-            if (e)
-                S(row_scale)(e, row, n, row_factor);
-            else
-                S(row_exp_scale)(from + i * stride, row, n, S(reference_of)(&group, i), row_factor, 0);
-        }
-    }
 }
 
 /* Types: S, computed in T. Max error: 3 ULP, results near 0 (confident rows) and subnormal ones included. Range and

@@ -1,0 +1,99 @@
+/* Softmax and softmin of whole rows, in the stages of rows.h.
+ *
+ * Included once for each element type S, computed in T; see body.h. */
+
+/* y = e * factor */
+static ALWAYS_INLINE void S(row_scale)(const T(elem) *e, S(elem) *y, ptrdiff_t n, T(factor) factor) {
+    enum { W = T(LANES) };
+    const T(v) last = T(load)(e + n - W);
+    ptrdiff_t i = 0;
+    for (; i + W <= n; i += W) S(store)(y + i, T(scale)(T(load)(e + i), factor));
+    if (i < n) S(store)(y + n - W, T(scale)(last, factor));
+}
+
+/* What exponentials are multiplied with: 1 / sum, or scale / sum where `count` rows have a scale of their own. */
+static ALWAYS_INLINE T(factor) S(factors)(const double *scale, ptrdiff_t count, const T(sum) *sum) {
+    if (!scale) return T(reciprocal)(sum);
+    double numerators[T(LANES)] = {0};
+    for (ptrdiff_t i = 0; i < count && i < T(LANES); i++) numerators[i] = scale[i];
+    return T(quotient)(numerators, sum);
+}
+
+/* y = -x, which softmin then works on in place: a pass more over what the first cache holds, and half the code. */
+static ALWAYS_INLINE void S(negate_rows)(const S(elem) *x, S(elem) *y, ptrdiff_t rows, ptrdiff_t n,
+                                         ptrdiff_t x_stride, ptrdiff_t y_stride) {
+    enum { W = T(LANES) };
+    for (ptrdiff_t i = 0; i < rows; i++) {
+        const S(elem) *from = x + i * x_stride;
+        S(elem) *to = y + i * y_stride;
+        const T(v) last = T(neg)(S(load)(from + n - W));
+        for (ptrdiff_t j = 0; j + W <= n; j += W) S(store)(to + j, T(neg)(S(load)(from + j)));
+        S(store)(to + n - W, last);
+    }
+}
+
+/* The exponentials and sums of a group, in one read, if it turns out to be ordinary, else 0. The maxima need not be
+ * known before: every row has the reference of the largest ordinary one. The exponentials are those of the two stages
+ * times a power of two, sums that add each on its own are too, and so the results have the same bits. */
+static ALWAYS_INLINE int S(group_exp_once)(const S(elem) *x, T(elem) *e, ptrdiff_t count, ptrdiff_t n,
+                                           ptrdiff_t x_stride, ptrdiff_t e_stride, T(sum) *sum) {
+    const T(reference) ref = T(make_reference)(T(set1)(ORDINARY));
+    const ptrdiff_t ahead = (T(READ_ONCE) + n - 1) / n * x_stride;
+    S(bounds) all = {T(set1)(0), T(set1)(0)};
+    T(row_sums) sums;
+    for (ptrdiff_t i = 0; i < count; i++) {
+        S(bounds) row;
+        T(put_row_sum)(&sums, i,
+                       S(row_exp)(x + i * x_stride, e + i * e_stride, n, ref, ahead, NULL, &row, (S(how)){1, 1, 0}));
+        all = (S(bounds)){T(max)(row.top, all.top), T(bits_max)(row.low, all.low)};
+    }
+    if (!S(is_ordinary)(all)) return 0;
+    for (ptrdiff_t i = count; i < T(LANES); i++) T(put_row_sum)(&sums, i, T(sum_zero)());
+    *sum = T(row_sums_total)(&sums);
+    return 1;
+}
+
+/* Types: S, computed in T. Max error: 3 ULP, subnormal results included. Range: all; a row that holds NaN or +inf,
+ * or only -inf, is NaN. Aliasing: y may be x. With `negate`, of -x. With `scale`, each row is multiplied by its own,
+ * at no further error. */
+static ALWAYS_INLINE void S(rows_softmax)(const S(elem) *x, S(elem) *y, ptrdiff_t rows, ptrdiff_t n,
+                                          ptrdiff_t x_stride, ptrdiff_t y_stride, T(elem) *scratch, int negate,
+                                          const double *scale) {
+    const ptrdiff_t together = S(rows_together)(n);
+    /* a scale might take scale / sum out of range, where the sum is not that of the row's own reference */
+    const int short_enough = !scale && n <= (ptrdiff_t)T(READ_ONCE);
+    int once = short_enough; /* until a group is not ordinary, whose neighbours may not be either */
+    for (ptrdiff_t first = 0; first < rows; first += together) {
+        const ptrdiff_t count = rows - first < together ? rows - first : together;
+        const S(elem) *from = x + first * x_stride;
+        S(elem) *to = y + first * y_stride;
+        ptrdiff_t stride = x_stride;
+        S(references) group;
+        T(sum) sum;
+        if (negate) {
+            S(negate_rows)(from, to, count, n, x_stride, y_stride);
+            from = to;
+            stride = y_stride;
+        }
+        /* in place, x stays until its group is known to be ordinary */
+        T(elem) *e = once && from == to ? scratch : S(exp_store)(to, scratch, n);
+        once = once && S(group_exp_once)(from, e, count, n, stride, e == scratch ? n : y_stride, &sum);
+        if (!once) {
+            e = S(exp_store)(to, scratch, n);
+            S(group_tops)(from, count, n, stride, 0, &group);
+            sum = S(group_exp)(from, e, count, n, stride, e == scratch ? n : y_stride, short_enough, 0, &group);
+        }
+        const T(factor) factor = S(factors)(scale ? scale + first : NULL, count, &sum);
+        T(elem) hi[T(LANES)], lo[T(LANES)];
+        T(store)(hi, factor.hi);
+        T(store)(lo, factor.lo);
+        for (ptrdiff_t i = 0; i < count; i++) {
+            S(elem) *row = to + i * y_stride;
+            const T(factor) row_factor = {T(set1)(hi[i]), T(set1)(lo[i])};
+            if (e)
+                S(row_scale)(e + i * (e == scratch ? n : y_stride), row, n, row_factor);
+            else
+                S(row_exp_scale)(from + i * stride, row, n, S(reference_of)(&group, i), row_factor, 0);
+        }
+    }
+}
