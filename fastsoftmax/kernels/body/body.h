@@ -31,6 +31,10 @@ enum { STRIP_BYTES = 32 * 1024, STRIP_COLUMNS = 128, AHEAD = 8 };
  * past the caches save reading the lines first. So do the gradients' rows, which read twice as much as they write. */
 enum { STREAM_FROM = 1024 * 1024 };
 
+/* The rows of a group are so many bytes: the second cache holds them, their results and the next group, fetched
+ * early. More rows share what a group costs, and so many cross from memory in one go. */
+enum { GROUP_BYTES = 64 * 1024 };
+
 /* Rows of no more elements are read once by softmax, and their exponentials join the sum one by one. In float32 the
  * runs (sum.h) are quicker for longer rows. FS_ROWS_SCRATCH holds as many. */
 enum { READ_ONCE_f32 = 1024, READ_ONCE_f64 = 2048 };

@@ -1,5 +1,5 @@
 /* Whole rows of at least FS_SHORT_ROW elements: maximum; exponentials, stored and summed; scale. A few rows pass
- * each stage together, few enough to stay in the first cache, so that the constants of all of them are finished in
+ * each stage together, few enough to stay in the second cache, so that the constants of all of them are finished in
  * one go, a row a lane. Here are the stages, and the logarithms; softmax_rows.h has softmax.
  *
  * The last, partial vector of a row is loaded (and stored) as the full vector that ends with the row. It is loaded
@@ -246,9 +246,9 @@ static T(elem) S(infinite_logsumexp)(const S(elem) *x, ptrdiff_t n, ptrdiff_t st
 
 static ALWAYS_INLINE int S(is_infinite)(T(elem) x) { return x - x != 0 && x == x; }
 
-/* As many rows as fit half of a 32 KiB cache, and scratch memory, pass each stage together. */
-static ALWAYS_INLINE ptrdiff_t S(rows_together)(ptrdiff_t n) {
-    const ptrdiff_t rows = FS_ROWS_SCRATCH / (n * (ptrdiff_t)sizeof(T(elem)));
+/* As many rows as have so many bytes in T, a lane each, pass each stage together. */
+static ALWAYS_INLINE ptrdiff_t S(rows_together)(ptrdiff_t n, ptrdiff_t bytes) {
+    const ptrdiff_t rows = bytes / (n * (ptrdiff_t)sizeof(T(elem)));
     return rows < 1 ? 1 : rows > T(LANES) ? T(LANES) : rows;
 }
 
@@ -353,7 +353,7 @@ static NEVER_INLINE void S(group_rest)(const S(elem) *x, const S(elem) *y, ptrdi
  * aliasing: as softmax. */
 static ALWAYS_INLINE void S(rows_log_softmax)(const S(elem) *x, S(elem) *y, ptrdiff_t rows, ptrdiff_t n,
                                               ptrdiff_t x_stride, ptrdiff_t y_stride) {
-    const ptrdiff_t together = S(rows_together)(n);
+    const ptrdiff_t together = S(rows_together)(n, GROUP_BYTES);
     for (ptrdiff_t first = 0; first < rows; first += together) {
         const ptrdiff_t count = rows - first < together ? rows - first : together;
         const S(elem) *from = x + first * x_stride;
@@ -390,7 +390,7 @@ static ALWAYS_INLINE void S(put_logsumexp)(S(elem) *y, ptrdiff_t y_step, T(v) re
  * one, else an infinite maximum is the result. */
 static ALWAYS_INLINE void S(rows_logsumexp)(const S(elem) *x, S(elem) *y, ptrdiff_t rows, ptrdiff_t n,
                                             ptrdiff_t x_stride, ptrdiff_t y_stride) {
-    const ptrdiff_t together = S(rows_together)(n);
+    const ptrdiff_t together = S(rows_together)(n, GROUP_BYTES);
     for (ptrdiff_t first = 0; first < rows; first += together) {
         const ptrdiff_t count = rows - first < together ? rows - first : together;
         const S(elem) *from = x + first * x_stride;

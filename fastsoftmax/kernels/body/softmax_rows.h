@@ -59,9 +59,10 @@ static ALWAYS_INLINE int S(group_exp_once)(const S(elem) *x, T(elem) *e, ptrdiff
 static ALWAYS_INLINE void S(rows_softmax)(const S(elem) *x, S(elem) *y, ptrdiff_t rows, ptrdiff_t n,
                                           ptrdiff_t x_stride, ptrdiff_t y_stride, T(elem) *scratch, int negate,
                                           const double *scale) {
-    const ptrdiff_t together = S(rows_together)(n);
     /* a scale might take scale / sum out of range, where the sum is not that of the row's own reference */
     const int short_enough = !scale && n <= (ptrdiff_t)T(READ_ONCE);
+    const int in_scratch = S(exp_store)(y, scratch, n) == scratch || (short_enough && (negate || x == y));
+    const ptrdiff_t together = S(rows_together)(n, in_scratch ? FS_ROWS_SCRATCH : GROUP_BYTES);
     int once = short_enough; /* until a group is not ordinary, whose neighbours may not be either */
     for (ptrdiff_t first = 0; first < rows; first += together) {
         const ptrdiff_t count = rows - first < together ? rows - first : together;
