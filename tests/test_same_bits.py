@@ -45,6 +45,26 @@ def test_a_row_among_any_neighbours(op, dtype):
 
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("op", OPS)
+def test_a_row_at_the_edge_of_the_ordinary(op, dtype):
+    """Rows within 63 of 0 are read once, but twice beside others (kernels/body/softmax_rows.h)."""
+    for n in (64, 100, 1000, 1024, 1025, 2048, 2049):
+        drawn = inputs.normal(dtype, (4, n), seed=n, scale=20.0).clip(-63, 63)
+        x = np.concatenate([drawn, np.full((4, n), 63, drawn.dtype)])
+        x[5] = -63
+        x[6, 1:] = -63
+        x[7, 1:] = 62.5
+        once = call(op, x)
+        beside = np.full((16, n), -np.inf, x.dtype)
+        beside[::2] = x
+        assert same_bits(call(op, beside)[::2], once), n
+        if op != "logsumexp":
+            in_place = x.copy()
+            call(op, in_place, out=in_place)
+            assert same_bits(in_place, once), n
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("op", OPS)
 def test_a_long_row_alone_and_in_a_batch(op, dtype):
     n = 2 * inputs.LONG_ROW[dtype] + 333
     x = inputs.normal(dtype, (3, n), seed=2)

@@ -14,7 +14,8 @@ SANITIZERS = FASTSOFTMAX_DEBUG=1 FASTSOFTMAX_SANITIZE=address$(comma)undefined
 # An interpreter keeps memory to its end on purpose, so leaks are not reported. A report goes past pytest, which would
 # not live to show it.
 SANITIZED = ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
-LIBASAN = $$($(CC) -print-file-name=libasan.so)
+# libstdc++ comes with it for the exceptions of other packages, Arrow's for one, which it has to know of from the start.
+LIBASAN = "$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libstdc++.so.6)"
 
 # $(call ctest-sanitized,folder,environment of setup.py,arguments of the tests)
 define ctest-sanitized
