@@ -202,9 +202,10 @@ static ALWAYS_INLINE void S(group_constants)(const S(elem) *g, const S(elem) *y,
 }
 
 /* Types: S, computed in T. Max error: 4 ULP of the sum of the absolute terms, |y| * (|g| + sum |g * y|) or
- * |g| + exp(y) * sum |g|, subnormal ones included where no product g * y of float64 that counts is below 2**-969.
- * Range: all, also outputs that are none; NaN, infinities and overflow as IEEE arithmetic has the formulas. Aliasing:
- * gx may be g or y. */
+ * |g| + exp(y) * sum |g|, subnormal ones included where no product g * y of float64 that counts is below 2**-969; and
+ * |y| * 2**-150 where the sum g * y of float32 is below 2**-126, which no y of softmax makes count. Range: all, also
+ * outputs that are none; NaN, infinities and overflow as IEEE arithmetic has the formulas. Aliasing: gx may be g or
+ * y. */
 static ALWAYS_INLINE void S(backward_rows)(const S(elem) *g, const S(elem) *y, S(elem) *gx, ptrdiff_t rows,
                                            ptrdiff_t n, ptrdiff_t g_stride, ptrdiff_t y_stride, ptrdiff_t gx_stride,
                                            fs_backward op) {
