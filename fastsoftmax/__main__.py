@@ -90,6 +90,9 @@ def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         if needless:
             parser.error(f"{needless[0]} needs an input file")
         return
+    alone = [name for name in ("show_config", "selftest") if getattr(args, name)]
+    if alone:
+        parser.error(f"--{alone[0].replace('_', '-')} takes no input file")
     if args.output is None:
         needless = [f"--{name}" for name in ("force", "quiet") if getattr(args, name)]
         if needless:
@@ -191,6 +194,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _dims(text: str) -> tuple[int, ...]:
     try:
+        if "_" in text:
+            raise ValueError(text)
         return tuple(int(part) for part in text.split(","))
     except ValueError:
         raise argparse.ArgumentTypeError(

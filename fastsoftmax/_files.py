@@ -361,6 +361,13 @@ def pieces(shape: Sequence[int], dims: Sequence[int], budget: int) -> Iterator[B
     return cut(0, math.prod(shape))
 
 
+# Parts of NumPy's sentences, and what they mean to who gave the file.
+_REASONS = {
+    "Python objects": "it holds Python objects, which can run code: save an array of numbers",
+    "mmap length is greater": "it ends before its array does: it was cut, or is not yet written",
+}
+
+
 def map_input(source: Path) -> Array:
     """The array of a .npy file, mapped."""
     with explaining(f"cannot read {source}"):
@@ -374,6 +381,9 @@ def map_input(source: Path) -> Array:
             raise
         except Exception as error:  # whatever a broken header makes of NumPy's reader
             reason = " ".join(str(error).split()) or type(error).__name__
+            for numpys, ours in _REASONS.items():
+                if numpys in reason:
+                    reason = ours
             raise CommandError(f"cannot read {source}: {reason:.400}") from error
     return array
 
@@ -382,6 +392,11 @@ def resolve(
     source: Path, logits: Array, op: str, dims: tuple[int, ...], dtype: str | None
 ) -> tuple[tuple[int, ...], tuple[int, ...], np.dtype[Any]]:
     """Let the operation judge the dims and the dtype on no data; return dims, shape and dtype."""
+    if logits.dtype == np.dtype("V2"):
+        raise CommandError(
+            f"{source} has elements of two bytes and no type, as bfloat16 has in a .npy file: "
+            "save it as float32"
+        )
     try:
         sample = np.zeros([min(1, length) for length in logits.shape], logits.dtype)
         result_dtype = apply(op, sample, dims, dtype).dtype

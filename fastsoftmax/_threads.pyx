@@ -221,7 +221,7 @@ def _checked(n):
         raise TypeError(f"the number of threads must be an int, not {type(n).__name__}")
     n = n.__index__()
     if not 1 <= n <= 2**31 - 1:
-        raise ValueError(f"the number of threads must be at least 1, but got {n}")
+        raise ValueError(f"the number of threads must be from 1 to {2**31 - 1}, but got {n}")
     return n
 
 

@@ -141,6 +141,9 @@ def test_threads_do_not_change_the_bits_and_do_not_stay(tmp_path, source):
         (["logits.npy", "--threads", "many"], "'many' is not a whole number from 1 to"),
         (["logits.npy", "--threads", "2147483648"], "'2147483648' is not a whole number from 1"),
         (["logits.npy", "--dim", "x"], "'x' is not a dimension"),
+        (["logits.npy", "--dim", "1_0"], "'1_0' is not a dimension"),
+        (["logits.npy", "--selftest"], "--selftest takes no input file"),
+        (["logits.npy", "--show-config"], "--show-config takes no input file"),
         (["logits.npy", "--dtype", "int8"], "invalid choice"),
         (["logits.npy", "--op", "hardmax"], "invalid choice"),
         (["logits.npy", "more.npy"], "unrecognized arguments"),
@@ -159,8 +162,9 @@ def test_a_wrong_command_line_exits_with_2(args, said, capsys):
         ("missing.npy", [], "No such file or directory"),
         ("text.npy", [], "not a .npy file"),
         ("archive.npz", [], "not a .npy file"),
-        ("cut.npy", [], "cannot read"),
-        ("objects.npy", [], "Python objects"),
+        ("cut.npy", [], "cannot read cut.npy: it ends before its array does"),
+        ("objects.npy", [], "cannot read objects.npy: it holds Python objects"),
+        ("bfloat16.npy", [], "as bfloat16 has in a .npy file: save it as float32"),
         ("strings.npy", [], "<U1"),
         ("good.npy", ["--dim", "2"], "range of [-2, 1], but got 2"),
         ("good.npy", ["--dim", "1,1"], "(2, 3)"),
@@ -175,6 +179,7 @@ def test_a_failure_is_one_sentence_and_1(tmp_path, monkeypatch, capsys, name, ar
     save("good.npy", np.zeros((2, 3)))
     save("strings.npy", np.array(["a"]))
     np.save("objects.npy", np.array([{}]), allow_pickle=True)
+    save("bfloat16.npy", np.zeros(3, "V2"))
     np.savez("archive.npz", a=np.zeros(3))
     Path("cut.npy").write_bytes(Path("good.npy").read_bytes()[:-8])
     before = names(tmp_path)

@@ -133,7 +133,7 @@ typedef struct {
 enum {
     /* Rows shorter than this go one row to a lane, in groups. */
     FS_SHORT_ROW = 64,
-    /* Scratch memory of rows: one group of short rows, or float32 exponentials of rows of a narrower type. */
+    /* Scratch memory of rows: one group of short rows, or exponentials of rows in place or of a narrower type. */
     FS_ROWS_SCRATCH = 16 * 1024,
     /* Columns that fit one strip of scratch memory are packed there. */
     FS_SCRATCH = 512 * 1024,

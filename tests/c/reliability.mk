@@ -12,8 +12,8 @@ need = command -v $(1) >/dev/null || { apt-get -qq update && \
 BASELINE_ALONE = FASTSOFTMAX_TARGETS=none
 SANITIZERS = FASTSOFTMAX_DEBUG=1 FASTSOFTMAX_SANITIZE=address$(comma)undefined
 # An interpreter keeps memory to its end on purpose, so leaks are not reported. A report goes past pytest, which would
-# not live to show it.
-SANITIZED = ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
+# not live to show it. Some tests ask for more memory than there is, and some expect a guard page to be fatal.
+SANITIZED = ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:handle_segv=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
 # libstdc++ comes with it for the exceptions of other packages, Arrow's for one, which it has to know of from the start.
 LIBASAN = "$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libstdc++.so.6)"
 
@@ -34,11 +34,11 @@ ctest-sanitize: ## the kernels without Python, every target, under the address a
 
 # test_huge reads 2**31 elements, hours at this speed. The others limit or measure memory, of which a sanitizer takes
 # its own share and keeps what was freed.
-sanitize: ctest-sanitize ## the same, and the test suite
+sanitize: ctest-sanitize ## the same, and the test suite by FASTSOFTMAX_ISA
 	$(call pytest-sanitized,sanitize,,tests --ignore=tests/test_huge.py --ignore=tests/test_dask_cluster.py \
 	    --ignore=tests/test_memory.py --deselect=tests/test_files.py::test_memory_is_bounded \
 	    --deselect=tests/test_loss_layouts.py::test_peak_memory \
-	    --deselect=tests/test_arrow.py::test_memory_does_not_grow_with_the_file \
+	    --deselect=tests/test_arrow.py::test_memory_does_not_grow_with_the_file --deselect=tests/test_leaks.py::test_short \
 	    --deselect=tests/test_cython.py::test_columns_without_memory_return_minus_one_and_write_nothing)
 
 sanitize-quick: ## the same on baseline, few lengths and two files of the tests

@@ -1,4 +1,6 @@
 /* Every algorithm for one element type; included by body.h with S and T set. */
+#include "row_passes.h"
+
 #include "rows.h"
 
 #include "softmax_rows.h"

@@ -5,7 +5,7 @@
  *     log_softmax_backward: g - exp(y) * total,    total = sum(g)
  *
  * Two passes: the total, the elements. Whole rows of at least FS_SHORT_ROW elements are taken a few at a time, as in
- * rows.h, whose way with a row's last vector this is; columns in strips, and short rows as columns, brought here by
+ * rows.h, with a row's last vector as in row_passes.h; columns in strips, and short rows as columns, brought here by
  * the transposes of short_rows.h.
  *
  * Included once for each element type S, computed in T; see body.h. */
@@ -45,15 +45,19 @@ static void S(mend_gradients)(T(elem) *result, const T(elem) *g, const T(elem) *
         if (!(y[i] <= constants->limit[i])) result[i] = any[i];
 }
 
+/* Of the exponentials of outputs. */
+static ALWAYS_INLINE T(reference) S(outputs_reference)(void) {
+    return T(make_reference)(T(set1)((T(elem))((T(BIAS) - T(REACH)) / LOG2_E)));
+}
+
 /* A few vectors of g become the gradients; vector k has constants[k * step]. Which way an element of log_softmax
  * takes is up to itself and its row's total, not to the other lanes. */
 static ALWAYS_INLINE void S(gradients)(T(v) *g, const T(v) *y, const int vectors, const S(constants) *constants,
-                                       const ptrdiff_t step, fs_backward op) {
+                                       const ptrdiff_t step, const T(reference) *ref, fs_backward op) {
     if (op == FS_SOFTMAX_BACKWARD) {
         for (int k = 0; k < vectors; k++) g[k] = T(mul)(y[k], T(sub)(g[k], T(load)(constants[k * step].factor)));
         return;
     }
-    const T(reference) ref = T(make_reference)(T(set1)((T(elem))((T(BIAS) - T(REACH)) / LOG2_E)));
     T(v) e[T(TOGETHER)], limit[T(TOGETHER)];
     int ordinary = 1;
     for (int k = 0; k < vectors; k++) {
@@ -62,11 +66,11 @@ static ALWAYS_INLINE void S(gradients)(T(v) *g, const T(v) *y, const int vectors
         ordinary &= T(all)(T(ge)(limit[k], T(max)(T(neg)(y[k]), y[k])));
     }
     if (ordinary) {
-        T(exp)(e, vectors, &ref, 1);
+        T(exp)(e, vectors, ref, 1);
         for (int k = 0; k < vectors; k++) g[k] = T(fma)(e[k], T(load)(constants[k * step].factor), g[k]);
         return;
     }
-    T(exp)(e, vectors, &ref, 0);
+    T(exp)(e, vectors, ref, 0);
     for (int k = 0; k < vectors; k++) {
         const T(v) result = T(fma)(e[k], T(load)(constants[k * step].factor), g[k]);
         if (T(all)(T(ge)(limit[k], y[k]))) {
@@ -140,13 +144,14 @@ static ALWAYS_INLINE void S(store_lanes)(S(elem) *p, T(v) value, ptrdiff_t first
 static ALWAYS_INLINE void S(row_gradients)(const S(elem) *g, const S(elem) *y, S(elem) *gx, ptrdiff_t n,
                                            const S(constants) *constants, const int stream, fs_backward op) {
     enum { W = T(LANES), STEP = W * T(TOGETHER) };
+    const T(reference) ref = S(outputs_reference)();
     T(v) last_g = S(load)(g + n - W), last_y = S(load)(y + n - W);
     T(v) gs[T(TOGETHER)], ys[T(TOGETHER)];
     ptrdiff_t i = 0;
     if (stream) { /* up to where vectors of gx are aligned */
         gs[0] = S(load)(g);
         ys[0] = S(load)(y);
-        S(gradients)(gs, ys, 1, constants, 0, op);
+        S(gradients)(gs, ys, 1, constants, 0, &ref, op);
         i = (ptrdiff_t)(-(uintptr_t)gx % 64 / sizeof *gx);
         S(store_lanes)(gx, gs[0], 0, i);
     }
@@ -155,7 +160,7 @@ static ALWAYS_INLINE void S(row_gradients)(const S(elem) *g, const S(elem) *y, S
             gs[k] = S(load)(g + i + k * W);
             ys[k] = S(load)(y + i + k * W);
         }
-        S(gradients)(gs, ys, T(TOGETHER), constants, 0, op);
+        S(gradients)(gs, ys, T(TOGETHER), constants, 0, &ref, op);
         for (int k = 0; k < T(TOGETHER); k++) {
             if (stream)
                 S(stream)(gx + i + k * W, gs[k]);
@@ -166,14 +171,14 @@ static ALWAYS_INLINE void S(row_gradients)(const S(elem) *g, const S(elem) *y, S
     for (; i + W <= n; i += W) {
         gs[0] = S(load)(g + i);
         ys[0] = S(load)(y + i);
-        S(gradients)(gs, ys, 1, constants, 0, op);
+        S(gradients)(gs, ys, 1, constants, 0, &ref, op);
         if (stream)
             S(stream)(gx + i, gs[0]);
         else
             S(store)(gx + i, gs[0]);
     }
     if (i < n) {
-        S(gradients)(&last_g, &last_y, 1, constants, 0, op);
+        S(gradients)(&last_g, &last_y, 1, constants, 0, &ref, op);
         if (stream)
             S(store_lanes)(gx + n - W, last_g, i - (n - W), W);
         else
@@ -229,6 +234,7 @@ static ALWAYS_INLINE void S(backward_strip_of)(const S(elem) *g, const S(elem) *
                                                ptrdiff_t gx_stride, void *scratch, fs_backward op) {
     enum { W = T(LANES) };
     const ptrdiff_t vectors = (columns + W - 1) / W;
+    const T(reference) ref = S(outputs_reference)();
     T(sum) *sums = scratch;
     S(constants) *constants = (S(constants) *)(sums + vectors);
     for (ptrdiff_t k = 0; k < vectors; k++) sums[k] = T(sum_zero)();
@@ -245,13 +251,13 @@ static ALWAYS_INLINE void S(backward_strip_of)(const S(elem) *g, const S(elem) *
                 gs[i] = S(load)(g + j * g_stride + (k + i) * W);
                 ys[i] = S(load)(y + j * y_stride + (k + i) * W);
             }
-            S(gradients)(gs, ys, T(TOGETHER), constants + k, 1, op);
+            S(gradients)(gs, ys, T(TOGETHER), constants + k, 1, &ref, op);
             for (int i = 0; i < T(TOGETHER); i++) S(store)(gx + j * gx_stride + (k + i) * W, gs[i]);
         }
         for (; k < vectors; k++) {
             gs[0] = S(load_some)(g + j * g_stride + k * W, columns - k * W, 0);
             ys[0] = S(load_some)(y + j * y_stride + k * W, columns - k * W, 0);
-            S(gradients)(gs, ys, 1, constants + k, 1, op);
+            S(gradients)(gs, ys, 1, constants + k, 1, &ref, op);
             S(store_some)(gx + j * gx_stride + k * W, gs[0], columns - k * W);
         }
     }

@@ -1,8 +1,9 @@
 /* The one body of every target. A target includes its vector header, then this, then names its table.
  *
- * Reading order: exp.h (one element), sum.h and log.h and finish.h (one row), rows.h, softmax_rows.h, columns.h,
- * short_groups.h, short_rows.h, long_rows.h (the layouts), gradient.h and backward.h (the gradients), entries.h (the
- * doors). S(name) is name_f32 for the element type as stored, T(name) the same for the type it is computed in. */
+ * Reading order: exp.h (one element), sum.h and log.h and finish.h (one row), row_passes.h, rows.h, softmax_rows.h,
+ * columns.h, short_groups.h, short_rows.h, long_rows.h (the layouts), gradient.h and backward.h (the gradients),
+ * entries.h (the doors). S(name) is name_f32 for the element type as stored, T(name) the same for the type it is
+ * computed in. */
 #include "../kernels.h"
 
 #include <math.h>
@@ -35,9 +36,17 @@ enum { STREAM_FROM = 1024 * 1024 };
  * early. More rows share what a group costs, and so many cross from memory in one go. */
 enum { GROUP_BYTES = 64 * 1024 };
 
-/* Rows of no more elements are read once by softmax, and their exponentials join the sum one by one. In float32 the
- * runs (sum.h) are quicker for longer rows. FS_ROWS_SCRATCH holds as many. */
+/* Rows of no more elements are read once by softmax (not with a scale, nor once a group was not ordinary), and their
+ * exponentials join the sum one by one. In float32 the runs (sum.h) are quicker for longer rows. */
 enum { READ_ONCE_f32 = 1024, READ_ONCE_f64 = 2048 };
+_Static_assert(READ_ONCE_f64 * sizeof(double) <= FS_ROWS_SCRATCH, "rows in place wait in scratch memory");
+
+/* begun vectors are at most TOGETHER, and a run ends with a turn (row_passes.h) */
+_Static_assert(OVERLAP_f32 <= TOGETHER_f32 && OVERLAP_UNKEPT_f32 <= TOGETHER_f32, "OVERLAP");
+_Static_assert(OVERLAP_f64 <= TOGETHER_f64 && OVERLAP_UNKEPT_f64 <= TOGETHER_f64, "OVERLAP");
+_Static_assert(FOLD % TOGETHER_f32 == 0 && FOLD % TOGETHER_f64 == 0, "FOLD");
+_Static_assert(FOLD % (OVERLAP_f32 + (OVERLAP_f32 == 0)) == 0, "FOLD");
+_Static_assert(FOLD % (OVERLAP_UNKEPT_f32 + (OVERLAP_UNKEPT_f32 == 0)) == 0, "FOLD");
 
 /* The gradients' strips are no wider than this, and then fit half of the second cache. */
 enum { BACKWARD_STRIP = 256 * 1024, BACKWARD_COLUMNS = 512 };

@@ -62,7 +62,7 @@ static ALWAYS_INLINE T(sum) S(column_exp_of)(const S(column) *column, ptrdiff_t 
         for (; j + T(TOGETHER) <= end; j += T(TOGETHER))
             S(column_exp_some)(column, j, T(TOGETHER), ref, ordinary, negate, kept, &run);
         for (; j < end; j++) S(column_exp_some)(column, j, 1, ref, ordinary, negate, kept, &run);
-        T(sum_fold)(&sum, run);
+        T(sum_fold)(&sum, &run);
     }
     return sum;
 }

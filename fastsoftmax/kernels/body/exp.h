@@ -37,6 +37,35 @@
 #define LN2_TOP 0x1.62e42fefa0000p-1
 #define LN2_REST 0x1.cf79abc9e3b3ap-40
 
+/* The constants of an exponential. A compiler that knew those of float32 would load them again and again in a loop
+ * instead of keeping one copy, for AVX2 a tenth more time. */
+typedef struct {
+    float steps;               /* 8 / ln 2 */
+    float step_top, step_rest; /* -ln 2 / 8 in two parts */
+    float q2, q1, q0;          /* the coefficients of q(r) */
+} exp_constants_f32;
+
+typedef struct {
+    double steps;               /* 1 / ln 2 */
+    double step_top, step_rest; /* -ln 2 in two parts; exp_series_f64 has q */
+} exp_constants_f64;
+
+static ALWAYS_INLINE exp_constants_f32 make_exp_constants_f32(void) {
+    /* ln 2 / 8 to 24 bits, so that r is exact under FMA but for the rest */
+    exp_constants_f32 c = {8 * (float)LOG2_E, -0x1.62e430p-4f, 0x1.05c610p-32f, 0x1.555474p-5f, 0x1.555bfap-3f, 0.5f};
+    KEEP_UNKNOWN(c.steps);
+    KEEP_UNKNOWN(c.step_top);
+    KEEP_UNKNOWN(c.step_rest);
+    KEEP_UNKNOWN(c.q2);
+    KEEP_UNKNOWN(c.q1);
+    KEEP_UNKNOWN(c.q0);
+    return c;
+}
+
+static ALWAYS_INLINE exp_constants_f64 make_exp_constants_f64(void) {
+    return (exp_constants_f64){LOG2_E, -LN2_TOP, -LN2_REST};
+}
+
 /* Generates, for T = f32 or f64, the type `reference_T` and its maker. exp_f32 counts in steps of 2**(1/8): its
  * `eighths` is the rounder of 8 (n-N), without the bias of the exponent. */
 #define DEFINE_REFERENCE(T, ROUNDER, EXPONENT_BIAS)                                                                  \
@@ -46,11 +75,13 @@
         v_##T rounder; /* ROUNDER + EXPONENT_BIAS - N */                                                             \
         v_##T eighths; /* ROUNDER - 8 N */                                                                           \
         v_##T n_top;   /* round((max - shift) / ln 2) = N + BIAS */                                                  \
+        exp_constants_##T constants;                                                                                 \
     } reference_##T;                                                                                                 \
     static ALWAYS_INLINE reference_##T make_reference_##T(v_##T top) {                                               \
         const v_##T rounder = set1_##T(ROUNDER);                                                                     \
         m_##T large = ge_##T(max_##T(top, neg_##T(top)), set1_##T(SHIFT_FROM));                                      \
         reference_##T ref;                                                                                           \
+        ref.constants = make_exp_constants_##T();                                                                    \
         ref.shift = keep_##T(large, top);                                                                            \
         ref.n_top = sub_##T(fma_##T(drop_##T(large, top), set1_##T(LOG2_E), rounder), rounder);                      \
         ref.rounder = sub_##T(add_##T(rounder, set1_##T(EXPONENT_BIAS + BIAS_##T)), ref.n_top);                      \
@@ -75,27 +106,45 @@ static const float EIGHTHS[16] = {
     0x1.09cb7cp+0f, 0x1.0d6fb4p+0f, 0x1.144dbcp+0f, 0x1.1eb052p+0f,
 };
 
+/* Half of an exponential: x - shift = n ln 2 / 8 + r (float64: n ln 2 + r). The low bits of n_bits are n - 8 N
+ * (float64: n - N and the exponent's bias), of which the end makes the power of two. A loop that ends one exponential
+ * while it begins the next keeps the core from waiting (row_passes.h). */
+typedef struct {
+    v_f32 r, n_bits;
+    m_f32 in_reach; /* not set where all are `ordinary` */
+} begun_f32;
+
+static ALWAYS_INLINE void exp_begin_f32(const v_f32 *x, begun_f32 *to, const int vectors, const reference_f32 *ref,
+                                        const int ordinary) {
+    /* a step above the floor, so that rounding cannot lead below it */
+    const v_f32 least = add_f32(ref->floor, set1_f32(1));
+    v_f32 n[TOGETHER_f32];
+    EACH to[i].r = ordinary ? x[i] : sub_f32(x[i], ref->shift);
+    if (!ordinary) EACH to[i].in_reach = not_less_f32(to[i].r, least);
+    EACH to[i].n_bits = fma_f32(to[i].r, set1_f32(ref->constants.steps), ref->eighths);
+    EACH n[i] = sub_f32(to[i].n_bits, ref->eighths);
+    EACH to[i].r = fma_f32(n[i], set1_f32(ref->constants.step_top), to[i].r);
+    EACH to[i].r = fma_f32(n[i], set1_f32(ref->constants.step_rest), to[i].r);
+}
+
+static ALWAYS_INLINE void exp_end_f32(const begun_f32 *from, v_f32 *e, const int vectors, const reference_f32 *ref,
+                                      const int ordinary) {
+    const v_f32 table = load_f32(EIGHTHS);
+    v_f32 s[TOGETHER_f32], q[TOGETHER_f32];
+    EACH s[i] = eighth_power_f32(table, from[i].n_bits);
+    EACH q[i] = fma_f32(set1_f32(ref->constants.q2), from[i].r, set1_f32(ref->constants.q1));
+    EACH q[i] = fma_f32(q[i], from[i].r, set1_f32(ref->constants.q0));
+    EACH q[i] = fma_f32(mul_f32(from[i].r, from[i].r), q[i], from[i].r);
+    EACH e[i] = fma_f32(q[i], s[i], s[i]);
+    if (!ordinary) EACH e[i] = keep_f32(from[i].in_reach, e[i]);
+}
+
 /* x[i] = C * exp(x[i] - shift) * 2**-N, with n in eighths, s = C * 2**(n-N) from the table and |r| <= ln 2 / 16.
  * Types: float32. Max error: 0.62 ULP. Range: every x <= max. NaN -> NaN; below the floor -> 0. Aliasing: none. */
 static ALWAYS_INLINE void exp_f32(v_f32 *x, const int vectors, const reference_f32 *ref, const int ordinary) {
-    /* a step above the floor, so that rounding cannot lead below it */
-    const v_f32 least = add_f32(ref->floor, set1_f32(1)), table = load_f32(EIGHTHS);
-    m_f32 in_reach[TOGETHER_f32];
-    v_f32 n[TOGETHER_f32], s[TOGETHER_f32], q[TOGETHER_f32];
-    if (!ordinary) {
-        EACH x[i] = sub_f32(x[i], ref->shift);
-        EACH in_reach[i] = not_less_f32(x[i], least);
-    }
-    EACH s[i] = fma_f32(x[i], set1_f32(8 * (float)LOG2_E), ref->eighths);
-    EACH n[i] = sub_f32(s[i], ref->eighths);
-    EACH x[i] = fma_f32(n[i], set1_f32(-0x1.62e430p-4f), x[i]); /* ln 2 / 8 to 24 bits: exact under FMA */
-    EACH x[i] = fma_f32(n[i], set1_f32(0x1.05c610p-32f), x[i]);
-    EACH s[i] = eighth_power_f32(table, s[i]);
-    EACH q[i] = fma_f32(set1_f32(0x1.555474p-5f), x[i], set1_f32(0x1.555bfap-3f));
-    EACH q[i] = fma_f32(q[i], x[i], set1_f32(0.5f));
-    EACH q[i] = fma_f32(mul_f32(x[i], x[i]), q[i], x[i]);
-    EACH x[i] = fma_f32(q[i], s[i], s[i]);
-    if (!ordinary) EACH x[i] = keep_f32(in_reach[i], x[i]);
+    begun_f32 begun[TOGETHER_f32];
+    exp_begin_f32(x, begun, vectors, ref, ordinary);
+    exp_end_f32(begun, x, vectors, ref, ordinary);
 }
 
 /* The constant that exponentials have, to be taken out where they meet others. */
@@ -126,26 +175,49 @@ static ALWAYS_INLINE void exp_series_f64(v_f64 *q, const v_f64 *r, const int vec
     EACH q[i] = fma_f64(odd[i], r[i], q[i]);
 }
 
+typedef struct {
+    v_f64 r, n_bits;
+    v_f64 r_low; /* what rounding r left */
+} begun_f64;
+
+static ALWAYS_INLINE void exp_begin_f64(const v_f64 *x, begun_f64 *to, const int vectors, const reference_f64 *ref,
+                                        const int ordinary) {
+    v_f64 n[TOGETHER_f64], top[TOGETHER_f64];
+    EACH to[i].r = ordinary ? x[i] : max_f64(ref->floor, sub_f64(x[i], ref->shift));
+    EACH to[i].n_bits = fma_f64(to[i].r, set1_f64(ref->constants.steps), ref->rounder);
+    EACH n[i] = sub_f64(to[i].n_bits, ref->rounder);
+    EACH top[i] = fma_f64(n[i], set1_f64(ref->constants.step_top), to[i].r);
+    EACH to[i].r = fma_f64(n[i], set1_f64(ref->constants.step_rest), top[i]);
+    EACH to[i].r_low = fma_f64(n[i], set1_f64(ref->constants.step_rest), sub_f64(top[i], to[i].r));
+}
+
+/* The second half of exp_pair_f64; low may be NULL. */
+static ALWAYS_INLINE void exp_end_pair_f64(const begun_f64 *from, v_f64 *e, v_f64 *low, const int vectors) {
+    v_f64 r[TOGETHER_f64], s[TOGETHER_f64], q[TOGETHER_f64];
+    EACH r[i] = from[i].r;
+    EACH s[i] = power_of_two_f64(from[i].n_bits);
+    exp_series_f64(q, r, vectors);
+    if (low)
+        EACH q[i] = add_f64(r[i], fma_f64(mul_f64(r[i], r[i]), q[i], from[i].r_low));
+    else
+        EACH q[i] = fma_f64(mul_f64(r[i], r[i]), q[i], r[i]);
+    EACH e[i] = fma_f64(q[i], s[i], s[i]);
+    if (low) EACH low[i] = fma_f64(q[i], s[i], sub_f64(s[i], e[i]));
+}
+static ALWAYS_INLINE void exp_end_f64(const begun_f64 *from, v_f64 *e, const int vectors, const reference_f64 *ref,
+                                      const int ordinary) {
+    (void)ref, (void)ordinary;
+    exp_end_pair_f64(from, e, NULL, vectors);
+}
+
 /* x[i] = exp(x[i] - shift) * 2**-N; low[i], unless it is NULL, = what rounding it left, and the rounding of r with
  * it. Types: float64. Max error: x[i] 1.1 ULP, x[i] + low[i] 0.5, and half of the least number more where low[i] is
  * subnormal. Range, NaN, aliasing: as exp_f32; x is clamped to the floor, where s is 0. */
 static ALWAYS_INLINE void exp_pair_f64(v_f64 *x, v_f64 *low, const int vectors, const reference_f64 *ref,
                                        const int ordinary) {
-    v_f64 s[TOGETHER_f64], n[TOGETHER_f64], q[TOGETHER_f64], r_low[TOGETHER_f64];
-    if (!ordinary) EACH x[i] = max_f64(ref->floor, sub_f64(x[i], ref->shift));
-    EACH s[i] = fma_f64(x[i], set1_f64(LOG2_E), ref->rounder);
-    EACH n[i] = sub_f64(s[i], ref->rounder);
-    EACH r_low[i] = fma_f64(n[i], set1_f64(-LN2_TOP), x[i]);
-    EACH x[i] = fma_f64(n[i], set1_f64(-LN2_REST), r_low[i]);
-    EACH r_low[i] = fma_f64(n[i], set1_f64(-LN2_REST), sub_f64(r_low[i], x[i]));
-    EACH s[i] = power_of_two_f64(s[i]);
-    exp_series_f64(q, x, vectors);
-    if (low)
-        EACH q[i] = add_f64(x[i], fma_f64(mul_f64(x[i], x[i]), q[i], r_low[i]));
-    else
-        EACH q[i] = fma_f64(mul_f64(x[i], x[i]), q[i], x[i]);
-    EACH x[i] = fma_f64(q[i], s[i], s[i]);
-    if (low) EACH low[i] = fma_f64(q[i], s[i], sub_f64(s[i], x[i]));
+    begun_f64 begun[TOGETHER_f64];
+    exp_begin_f64(x, begun, vectors, ref, ordinary);
+    exp_end_pair_f64(begun, x, low, vectors);
 }
 static ALWAYS_INLINE void exp_f64(v_f64 *x, const int vectors, const reference_f64 *ref, const int ordinary) {
     exp_pair_f64(x, NULL, vectors, ref, ordinary);

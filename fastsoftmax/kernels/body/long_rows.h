@@ -23,7 +23,7 @@ static ALWAYS_INLINE void S(reduce_part)(const S(elem) *x, ptrdiff_t n, fs_carry
     T(rest) rest = {.others = {set1_f64(-1)}};
     /* as in a group of one row, what follows is fetched meanwhile: the next part, for the same thread as a rule */
     if (op == FS_SOFTMAX || op == FS_SOFTMIN)
-        rest.sum = S(group_exp)(x, NULL, 1, n, n, 0, 0, negate, &group);
+        rest.sum = S(group_exp)(x, NULL, 1, n, n, 0, &group, (S(how)){.negate = negate});
     else
         S(group_rest)(x, NULL, 1, n, n, 0, &group, &rest);
     carry->top = top;

@@ -1,56 +1,9 @@
 /* Whole rows of at least FS_SHORT_ROW elements: maximum; exponentials, stored and summed; scale. A few rows pass
  * each stage together, few enough to stay in the second cache, so that the constants of all of them are finished in
- * one go, a row a lane. Here are the stages, and the logarithms; softmax_rows.h has softmax.
- *
- * The last, partial vector of a row is loaded (and stored) as the full vector that ends with the row. It is loaded
- * before anything is stored, and the elements it shares with its neighbour get the same values twice, so that y
- * may be x. Its shared lanes are left out of sums.
+ * one go, a row a lane. Here are the stages (row_passes.h has what they do with one row), and the logarithms;
+ * softmax_rows.h has softmax.
  *
  * Included once for each element type S, computed in T; see body.h. */
-
-/* Lanes >= first. */
-static ALWAYS_INLINE T(m) S(lanes_from)(ptrdiff_t first) {
-    static const T(elem) lane[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-    return T(ge)(T(load)(lane), T(set1)((T(elem))first));
-}
-
-static ALWAYS_INLINE T(v) S(load_signed)(const S(elem) *p, int negate) {
-    T(v) x = S(load)(p);
-    return negate ? T(neg)(x) : x;
-}
-
-/* What bounds a row, a lane each: its maximum (beside a NaN any will do: the row's sum is NaN), and the lowest of its
- * negative numbers, whose bits are the largest read as unsigned integers. */
-typedef struct {
-    T(v) top, low;
-} S(bounds);
-
-static ALWAYS_INLINE S(bounds) S(widen_bounds)(S(bounds) bounds, T(v) x) {
-    KEEP_LOADED(x);
-    return (S(bounds)){T(max)(x, bounds.top), T(bits_max)(x, bounds.low)};
-}
-
-static ALWAYS_INLINE S(bounds) S(row_bounds)(const S(elem) *x, ptrdiff_t n, int negate) {
-    enum { W = T(LANES) };
-    const T(v) last = S(load_signed)(x + n - W, negate);
-    S(bounds) even = {last, last}, odd = even;
-    ptrdiff_t i = 0;
-    for (; i + 4 * W <= n; i += 4 * W) {
-        even = S(widen_bounds)(even, S(load_signed)(x + i, negate));
-        odd = S(widen_bounds)(odd, S(load_signed)(x + i + W, negate));
-        even = S(widen_bounds)(even, S(load_signed)(x + i + 2 * W, negate));
-        odd = S(widen_bounds)(odd, S(load_signed)(x + i + 3 * W, negate));
-    }
-    for (; i + W <= n; i += W) even = S(widen_bounds)(even, S(load_signed)(x + i, negate));
-    return (S(bounds)){T(max)(even.top, odd.top), T(bits_max)(even.low, odd.low)};
-}
-
-/* Whether all within the bounds is ordinary for exp, which a NaN does not matter to. */
-static ALWAYS_INLINE int S(is_ordinary)(S(bounds) bounds) {
-    const T(v) limit = T(set1)(ORDINARY);
-    const T(v) low = T(max)(bounds.low, T(neg)(bounds.low));
-    return T(all)(T(ge)(limit, T(max)(bounds.top, low)));
-}
 
 /* LANES rows of LANES elements: their maxima, a row a lane. */
 static ALWAYS_INLINE T(v) S(max_across)(const T(elem) rows[T(LANES)][T(LANES)]) {
@@ -99,140 +52,8 @@ static ALWAYS_INLINE T(reference) S(reference_of)(const S(references) *group, pt
     ref.rounder = T(set1)(group->rounder[row]);
     ref.eighths = T(set1)(group->eighths[row]);
     ref.n_top = T(set1)(0); /* only the ends of a row need it */
+    ref.constants = T(make_exp_constants)();
     return ref;
-}
-
-/* A few vectors of exponentials from x, which may widen the bounds. */
-static ALWAYS_INLINE void S(exp_at)(const S(elem) *x, T(v) *e, int vectors, const T(reference) *ref,
-                                    S(bounds) *bounds, int ordinary, int negate) {
-    for (int k = 0; k < vectors; k++) e[k] = S(load_signed)(x + k * T(LANES), negate);
-    if (bounds)
-        for (int k = 0; k < vectors; k++) *bounds = S(widen_bounds)(*bounds, e[k]);
-    T(exp)(e, vectors, ref, ordinary);
-}
-
-/* How row_exp reads a row, all known when it is compiled. */
-typedef struct {
-    int ordinary;   /* for exp */
-    int one_by_one; /* for the sum, else in runs */
-    int negate;
-} S(how);
-
-/* An exponential joins a sum, or the run that is to. */
-static ALWAYS_INLINE void S(join)(T(sum) *sum, T(run) *run, T(v) e, int one_by_one) {
-    if (one_by_one)
-        T(sum_add)(sum, e);
-    else
-        T(run_add)(run, e);
-}
-
-/* The sum of exp(x) * 2**-N, and these in e unless it is NULL; `bounds`, unless it is NULL, becomes what bounds x.
- * Fetches what lies `ahead` elements further on, the next group, so that its first stage does not wait for memory
- * while this one computes, and for the same reason the lines of `later`, unless it is NULL, where the last stage will
- * store. */
-static ALWAYS_INLINE T(sum) S(row_exp)(const S(elem) *x, T(elem) *e, ptrdiff_t n, T(reference) ref, ptrdiff_t ahead,
-                                       const S(elem) *later, S(bounds) *bounds, const S(how) how) {
-    enum { W = T(LANES), STEP = W * T(TOGETHER) };
-    T(v) last = S(load_signed)(x + n - W, how.negate);
-    T(sum) sum = T(sum_zero)();
-    T(v) v[T(TOGETHER)];
-    S(bounds) widest = {last, last}, *const widen = bounds ? &widest : NULL;
-    for (ptrdiff_t i = 0; i < n;) {
-        const ptrdiff_t end = how.one_by_one || n - i < FOLD * W ? n : i + FOLD * W;
-        T(run) run = T(run_start)();
-        for (; i + STEP <= end; i += STEP) {
-            for (int k = 0; k < T(TOGETHER); k++) prefetch(x + i + k * W + ahead);
-            if (later)
-                for (int k = 0; k < T(TOGETHER); k++) prefetch_for_store(later + i + k * W);
-            S(exp_at)(x + i, v, T(TOGETHER), &ref, widen, how.ordinary, how.negate);
-            for (int k = 0; k < T(TOGETHER); k++) {
-                if (e) T(store)(e + i + k * W, v[k]);
-                S(join)(&sum, &run, v[k], how.one_by_one);
-            }
-        }
-        for (; i + W <= end; i += W) {
-            S(exp_at)(x + i, v, 1, &ref, widen, how.ordinary, how.negate);
-            if (e) T(store)(e + i, v[0]);
-            S(join)(&sum, &run, v[0], how.one_by_one);
-        }
-        if (i < end) {
-            T(exp)(&last, 1, &ref, how.ordinary);
-            if (e) T(store)(e + n - W, last);
-            S(join)(&sum, &run, T(keep)(S(lanes_from)(i - (n - W)), last), how.one_by_one);
-            i = end;
-        }
-        if (!how.one_by_one) T(sum_fold)(&sum, run);
-    }
-    if (bounds) *bounds = widest;
-    return sum;
-}
-
-/* Of a few vectors, the exponentials below the maximum join the sum, and the maxima are counted. */
-static ALWAYS_INLINE void S(split)(T(v) *v, int vectors, T(v) top, const T(reference) *ref, int ordinary, T(sum) *sum,
-                                   T(v) *tops) {
-    T(m) is_top[T(TOGETHER)];
-    T(v) low[T(TOGETHER)];
-    for (int k = 0; k < vectors; k++) is_top[k] = T(eq)(v[k], top);
-    for (int k = 0; k < vectors; k++) *tops = T(add)(*tops, T(keep)(is_top[k], T(set1)(1)));
-    T(exp_pair)(v, low, vectors, ref, ordinary);
-    for (int k = 0; k < vectors; k++) T(sum_add_pair)(sum, T(drop)(is_top[k], v[k]), T(drop)(is_top[k], low[k]));
-}
-
-/* The sum below the maximum; the number of maxima, a lane each, in *tops. */
-static ALWAYS_INLINE T(sum) S(row_rest)(const S(elem) *x, ptrdiff_t n, T(elem) top, T(reference) ref, ptrdiff_t ahead,
-                                        int ordinary, T(v) *tops) {
-    enum { W = T(LANES), STEP = W * T(TOGETHER) };
-    const T(v) top_v = T(set1)(top);
-    T(sum) sum = T(sum_zero)();
-    T(v) v[T(TOGETHER)], tops_v = T(set1)(0);
-    ptrdiff_t i = 0;
-    for (; i + STEP <= n; i += STEP) {
-        for (int k = 0; k < T(TOGETHER); k++) prefetch(x + i + k * W + ahead);
-        for (int k = 0; k < T(TOGETHER); k++) v[k] = S(load)(x + i + k * W);
-        S(split)(v, T(TOGETHER), top_v, &ref, ordinary, &sum, &tops_v);
-    }
-    for (; i + W <= n; i += W) {
-        v[0] = S(load)(x + i);
-        S(split)(v, 1, top_v, &ref, ordinary, &sum, &tops_v);
-    }
-    if (i < n) {
-        /* what the last vector shares with the one before: -inf, whose exponential is 0 */
-        const T(m) fresh = S(lanes_from)(i - (n - W));
-        v[0] = T(add)(T(keep)(fresh, S(load)(x + n - W)), T(drop)(fresh, T(set1)(-(T(elem))INFINITY)));
-        S(split)(v, 1, top_v, &ref, 0, &sum, &tops_v);
-    }
-    *tops = tops_v;
-    return sum;
-}
-
-/* y = exp(x) * 2**-N * factor, for rows whose exponentials were not kept */
-static ALWAYS_INLINE void S(row_exp_scale)(const S(elem) *x, S(elem) *y, ptrdiff_t n, T(reference) ref,
-                                           T(factor) factor, int negate) {
-    enum { W = T(LANES), STEP = W * T(TOGETHER) };
-    T(v) last = S(load_signed)(x + n - W, negate);
-    T(v) v[T(TOGETHER)];
-    ptrdiff_t i = 0;
-    for (; i + STEP <= n; i += STEP) {
-        S(exp_at)(x + i, v, T(TOGETHER), &ref, NULL, 0, negate);
-        for (int k = 0; k < T(TOGETHER); k++) S(store)(y + i + k * W, T(scale)(v[k], factor));
-    }
-    for (; i + W <= n; i += W) {
-        S(exp_at)(x + i, v, 1, &ref, NULL, 0, negate);
-        S(store)(y + i, T(scale)(v[0], factor));
-    }
-    if (i < n) {
-        T(exp)(&last, 1, &ref, 0);
-        S(store)(y + n - W, T(scale)(last, factor));
-    }
-}
-
-/* y = (x - top) - tail: both parts have one sign, nothing cancels. */
-static ALWAYS_INLINE void S(row_log)(const S(elem) *x, S(elem) *y, ptrdiff_t n, T(v) top, T(v) tail) {
-    enum { W = T(LANES) };
-    const T(v) last = S(load)(x + n - W);
-    ptrdiff_t i = 0;
-    for (; i + W <= n; i += W) S(store)(y + i, T(sub)(T(sub)(S(load)(x + i), top), tail));
-    if (i < n) S(store)(y + n - W, T(sub)(T(sub)(last, top), tail));
 }
 
 /* The result for an infinite maximum, where the sum is NaN for certain: a NaN wins over +inf. */
@@ -276,7 +97,7 @@ static NEVER_INLINE T(v) S(group_tops)(const S(elem) *x, ptrdiff_t count, ptrdif
     for (ptrdiff_t i = 0; i < count; i++) {
         const S(bounds) row = S(row_bounds)(x + i * stride, n, negate);
         T(store)(group->tops[i], row.top);
-        all = (S(bounds)){T(max)(row.top, all.top), T(bits_max)(row.low, all.low)};
+        all = S(both_bounds)(row, all);
     }
     for (ptrdiff_t i = count; i < T(LANES); i++) T(store)(group->tops[i], T(set1)(0));
     const T(v) top = S(max_across)(group->tops);
@@ -290,24 +111,23 @@ static NEVER_INLINE T(v) S(group_tops)(const S(elem) *x, ptrdiff_t count, ptrdif
     return top;
 }
 
-/* Second stage: the exponentials, kept in e unless it is NULL, and their sums, for rows of no more than READ_ONCE
- * elements `one_by_one`: they have the bits of group_exp_once (softmax_rows.h) then. */
+/* Second stage: the exponentials and their sums; how.ordinary is found here. One by one, sums have the bits of
+ * group_exp_once (softmax_rows.h); what comes here so is seldom ordinary, and no code of its own is made for it. */
 static ALWAYS_INLINE T(sum)
     S(group_exp)(const S(elem) *x, T(elem) *e, ptrdiff_t count, ptrdiff_t n, ptrdiff_t x_stride, ptrdiff_t e_stride,
-                 int one_by_one, int negate, const S(references) *group) {
+                 const S(references) *group, const S(how) how) {
     T(row_sums) sums;
+    S(how) ordinary = how;
+    ordinary.ordinary = 1;
     for (ptrdiff_t i = 0; i < count; i++) {
         const T(reference) ref = S(reference_of)(group, i);
         const S(elem) *row = x + i * x_stride;
-        T(elem) *row_e = e ? e + i * e_stride : NULL;
-        T(sum) sum;
-        if (one_by_one)
-            sum = S(row_exp)(row, row_e, n, ref, count * x_stride, NULL, NULL, (S(how)){0, 1, negate});
-        else if (group->ordinary)
-            sum = S(row_exp)(row, row_e, n, ref, count * x_stride, NULL, NULL, (S(how)){1, 0, negate});
-        else
-            sum = S(row_exp)(row, row_e, n, ref, count * x_stride, NULL, NULL, (S(how)){0, 0, negate});
-        T(put_row_sum)(&sums, i, sum);
+        T(elem) *row_e = how.kept ? e + i * e_stride : NULL;
+        const ptrdiff_t ahead = count * x_stride;
+        T(put_row_sum)(&sums, i,
+                       group->ordinary && !how.one_by_one
+                           ? S(row_exp)(row, row_e, n, ref, ahead, NULL, NULL, ordinary)
+                           : S(row_exp)(row, row_e, n, ref, ahead, NULL, NULL, how));
     }
     for (ptrdiff_t i = count; i < T(LANES); i++) T(put_row_sum)(&sums, i, T(sum_zero)());
     return T(row_sums_total)(&sums);
@@ -329,8 +149,8 @@ static NEVER_INLINE void S(group_rest)(const S(elem) *x, const S(elem) *y, ptrdi
         if (near[i] > own) {
             T(put_row_sum)(&sums, i,
                            group->ordinary
-                               ? S(row_exp)(row, NULL, n, ref, count * stride, later, NULL, (S(how)){1, 0, 0})
-                               : S(row_exp)(row, NULL, n, ref, count * stride, later, NULL, (S(how)){0, 0, 0}));
+                               ? S(row_exp)(row, NULL, n, ref, count * stride, later, NULL, (S(how)){.ordinary = 1})
+                               : S(row_exp)(row, NULL, n, ref, count * stride, later, NULL, (S(how)){0}));
             tops[i][0] = in_sum[i] = 1;
             continue;
         }

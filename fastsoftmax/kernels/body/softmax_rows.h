@@ -44,8 +44,9 @@ static ALWAYS_INLINE int S(group_exp_once)(const S(elem) *x, T(elem) *e, ptrdiff
     for (ptrdiff_t i = 0; i < count; i++) {
         S(bounds) row;
         T(put_row_sum)(&sums, i,
-                       S(row_exp)(x + i * x_stride, e + i * e_stride, n, ref, ahead, NULL, &row, (S(how)){1, 1, 0}));
-        all = (S(bounds)){T(max)(row.top, all.top), T(bits_max)(row.low, all.low)};
+                       S(row_exp)(x + i * x_stride, e + i * e_stride, n, ref, ahead, NULL, &row,
+                                  (S(how)){.ordinary = 1, .kept = 1, .one_by_one = 1, .bounded = 1}));
+        all = S(both_bounds)(row, all);
     }
     if (!S(is_ordinary)(all)) return 0;
     for (ptrdiff_t i = count; i < T(LANES); i++) T(put_row_sum)(&sums, i, T(sum_zero)());
@@ -78,11 +79,18 @@ static ALWAYS_INLINE void S(rows_softmax)(const S(elem) *x, S(elem) *y, ptrdiff_
         }
         /* in place, x stays until its group is known to be ordinary */
         T(elem) *e = once && from == to ? scratch : S(exp_store)(to, scratch, n);
-        once = once && S(group_exp_once)(from, e, count, n, stride, e == scratch ? n : y_stride, &sum);
+        ptrdiff_t e_stride = e == scratch ? n : y_stride;
+        once = once && S(group_exp_once)(from, e, count, n, stride, e_stride, &sum);
         if (!once) {
             e = S(exp_store)(to, scratch, n);
+            e_stride = e == scratch ? n : y_stride;
             S(group_tops)(from, count, n, stride, 0, &group);
-            sum = S(group_exp)(from, e, count, n, stride, e == scratch ? n : y_stride, short_enough, 0, &group);
+            if (short_enough)
+                sum = S(group_exp)(from, e, count, n, stride, e_stride, &group, (S(how)){.kept = 1, .one_by_one = 1});
+            else if (S(is_stored)(e))
+                sum = S(group_exp)(from, e, count, n, stride, e_stride, &group, (S(how)){.kept = 1});
+            else
+                sum = S(group_exp)(from, e, count, n, stride, e_stride, &group, (S(how)){0});
         }
         const T(factor) factor = S(factors)(scale ? scale + first : NULL, count, &sum);
         T(elem) hi[T(LANES)], lo[T(LANES)];
@@ -91,8 +99,8 @@ static ALWAYS_INLINE void S(rows_softmax)(const S(elem) *x, S(elem) *y, ptrdiff_
         for (ptrdiff_t i = 0; i < count; i++) {
             S(elem) *row = to + i * y_stride;
             const T(factor) row_factor = {T(set1)(hi[i]), T(set1)(lo[i])};
-            if (e)
-                S(row_scale)(e + i * (e == scratch ? n : y_stride), row, n, row_factor);
+            if (S(is_stored)(e))
+                S(row_scale)(e + i * e_stride, row, n, row_factor);
             else
                 S(row_exp_scale)(from + i * stride, row, n, S(reference_of)(&group, i), row_factor, 0);
         }

@@ -1,5 +1,5 @@
-/* Wide accumulators: float32 sums end in float64 lanes (softmax by way of float32 runs), float64 ones are
- * compensated.
+/* Wide accumulators: float32 sums end in float64 lanes (by way of float32 runs for columns, rows too long to be read
+ * once, and logarithms whose maximum is not far ahead), float64 ones are compensated.
  *
  * Every exponential is added on its own, so a row of one big and many tiny terms keeps the tiny ones, and the order
  * of additions in a lane is the order in the row, whatever the unrolling. */
@@ -61,6 +61,14 @@ static ALWAYS_INLINE void sum_add_f64(sum_f64 *sum, v_f64 v) {
     sum->lo[0] = add_f64(sum->lo[0], both.lo);
 }
 
+/* The same for a vector in memory, whose halves need no taking apart. */
+static ALWAYS_INLINE void sum_add_at_f32(sum_f32 *sum, const float *p) {
+    sum->hi[0] = add_f64(sum->hi[0], widen_at_f32(p));
+    sum->hi[1] = add_f64(sum->hi[1], widen_at_f32(p + LANES_f64));
+}
+
+static ALWAYS_INLINE void sum_add_at_f64(sum_f64 *sum, const double *p) { sum_add_f64(sum, load_f64(p)); }
+
 static ALWAYS_INLINE v_f32 sum_narrowed_f32(const sum_f32 *sum) { return narrow_f32(sum->hi[0], sum->hi[1]); }
 
 static ALWAYS_INLINE v_f64 sum_narrowed_f64(const sum_f64 *sum) { return add_f64(sum->hi[0], sum->lo[0]); }
@@ -79,7 +87,8 @@ static ALWAYS_INLINE void sum_add_pair_f64(sum_f64 *sum, v_f64 v, v_f64 low) {
 /* A short run of a sum that has the row's largest exponential, in this run or another, added in its own type and
  * still exactly: `hi` starts at a power of two above any sum of FOLD of them, so hi + e loses only what hi - (hi + e)
  * + e gives back (Dekker's FastTwoSum; hi is always the larger), and `lo` collects it. Two operations fewer than
- * widening. It is not for sums without the maximum: those may be so small that all of it is in `lo`. */
+ * widening. sum_fold adds it to a sum, and it starts anew. It is not for sums without the maximum: those may be so
+ * small that all of it is in `lo`. */
 #define FOLD 32
 /* 2**(BIAS + 1) bounds an exponential, 32 times that a sum of FOLD */
 #define ABOVE_ALL(T) (128 * POWER_OF_BIAS_##T)
@@ -93,9 +102,10 @@ static ALWAYS_INLINE void sum_add_pair_f64(sum_f64 *sum, v_f64 v, v_f64 low) {
         run->lo = add_##T(run->lo, sub_##T(e, sub_##T(hi, run->hi)));                                                \
         run->hi = hi;                                                                                                \
     }                                                                                                                \
-    static ALWAYS_INLINE void sum_fold_##T(sum_##T *sum, run_##T run) {                                              \
-        sum_add_##T(sum, sub_##T(run.hi, set1_##T(ABOVE_ALL(T))));                                                   \
-        sum_add_##T(sum, run.lo);                                                                                    \
+    static ALWAYS_INLINE void sum_fold_##T(sum_##T *sum, run_##T *run) {                                             \
+        sum_add_##T(sum, sub_##T(run->hi, set1_##T(ABOVE_ALL(T))));                                                  \
+        sum_add_##T(sum, run->lo);                                                                                   \
+        *run = run_start_##T();                                                                                      \
     }
 DEFINE_RUN(f32)
 DEFINE_RUN(f64)

@@ -9,12 +9,19 @@
 #include <stdint.h>
 
 #define LOADED(x) "+x"((x).a), "+x"((x).b)
+#define UNKNOWN(x) "+x"(x)
 #include "vec_common.h"
 
 #define ISA_NAME "avx2"
 
 /* Vectors whose exponentials are taken in step: as many as the registers hold. */
 enum { TOGETHER_f32 = 2, TOGETHER_f64 = 2 };
+
+/* Vectors of a turn where turns overlap, or 0 (row_passes.h): of rows whose exponentials are kept, and of others. And
+ * whether they wait in memory for a sum that takes them one by one: it takes less to load half a vector than to take
+ * one apart, and there are few registers. In float64 the additions and multiplications themselves take the time. */
+enum { OVERLAP_f32 = 1, OVERLAP_UNKEPT_f32 = 0, SUMS_FROM_MEMORY_f32 = 1 };
+enum { OVERLAP_f64 = 0, OVERLAP_UNKEPT_f64 = 0, SUMS_FROM_MEMORY_f64 = 0 };
 
 enum { LANES_f32 = 16, LANES_f64 = 8 };
 
@@ -162,6 +169,9 @@ static ALWAYS_INLINE v_f64 widen_half_f32(__m256 x) {
 }
 static ALWAYS_INLINE v_f64 widen_low_f32(v_f32 x) { return widen_half_f32(x.a); }
 static ALWAYS_INLINE v_f64 widen_high_f32(v_f32 x) { return widen_half_f32(x.b); }
+static ALWAYS_INLINE v_f64 widen_at_f32(const float *p) {
+    return (v_f64){_mm256_cvtps_pd(_mm_loadu_ps(p)), _mm256_cvtps_pd(_mm_loadu_ps(p + 4))};
+}
 static ALWAYS_INLINE v_f32 narrow_f32(v_f64 low, v_f64 high) {
     return (v_f32){_mm256_set_m128(_mm256_cvtpd_ps(low.b), _mm256_cvtpd_ps(low.a)),
                    _mm256_set_m128(_mm256_cvtpd_ps(high.b), _mm256_cvtpd_ps(high.a))};

@@ -7,12 +7,19 @@
 #include <stdint.h>
 
 #define LOADED(x) "+v"(x)
+#define UNKNOWN(x) "+x"(x)
 #include "vec_common.h"
 
 #define ISA_NAME "avx512"
 
 /* Vectors whose exponentials are taken in step: as many as the registers hold. */
 enum { TOGETHER_f32 = 4, TOGETHER_f64 = 2 };
+
+/* Vectors of a turn where turns overlap, or 0 (row_passes.h): of rows whose exponentials are kept, and of others. And
+ * whether they wait in memory for a sum that takes them one by one: registers suffice. In float64 the additions and
+ * multiplications themselves take the time. */
+enum { OVERLAP_f32 = 2, OVERLAP_UNKEPT_f32 = 2, SUMS_FROM_MEMORY_f32 = 0 };
+enum { OVERLAP_f64 = 0, OVERLAP_UNKEPT_f64 = 0, SUMS_FROM_MEMORY_f64 = 0 };
 
 enum { LANES_f32 = 16, LANES_f64 = 8 };
 
@@ -98,6 +105,7 @@ static ALWAYS_INLINE v_f64 exponent_f64(v_f64 x) { return _mm512_getexp_pd(x); }
 /* lanes 0-7 and lanes 8-15 in float64, and back with one rounding */
 static ALWAYS_INLINE v_f64 widen_low_f32(v_f32 x) { return _mm512_cvtps_pd(_mm512_castps512_ps256(x)); }
 static ALWAYS_INLINE v_f64 widen_high_f32(v_f32 x) { return _mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1)); }
+static ALWAYS_INLINE v_f64 widen_at_f32(const float *p) { return _mm512_cvtps_pd(_mm256_loadu_ps(p)); }
 static ALWAYS_INLINE v_f32 narrow_f32(v_f64 low, v_f64 high) {
     return _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(low)), _mm512_cvtpd_ps(high), 1);
 }

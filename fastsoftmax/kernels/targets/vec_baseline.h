@@ -22,6 +22,10 @@
 /* Vectors whose exponentials are taken in step: more would leave the registers. */
 enum { TOGETHER_f32 = 1, TOGETHER_f64 = 1 };
 
+/* Turns do not overlap (row_passes.h): compilers that make vectors of these loops have their own order. */
+enum { OVERLAP_f32 = 0, OVERLAP_UNKEPT_f32 = 0, SUMS_FROM_MEMORY_f32 = 0 };
+enum { OVERLAP_f64 = 0, OVERLAP_UNKEPT_f64 = 0, SUMS_FROM_MEMORY_f64 = 0 };
+
 enum { LANES_f32 = 16, LANES_f64 = 8 };
 
 typedef struct {
@@ -162,6 +166,11 @@ static ALWAYS_INLINE v_f64 widen_low_f32(v_f32 x) {
     v_f64 low;
     EACH_LANE(f64) low.lane[i] = x.lane[i];
     return low;
+}
+static ALWAYS_INLINE v_f64 widen_at_f32(const float *p) {
+    v_f64 x;
+    EACH_LANE(f64) x.lane[i] = p[i];
+    return x;
 }
 static ALWAYS_INLINE v_f64 widen_high_f32(v_f32 x) {
     v_f64 high;

@@ -29,6 +29,14 @@
 #define KEEP_LOADED(x) ((void)0)
 #endif
 
+/* Hides the value of a scalar in a vector register, so that the compiler keeps it there instead of loading the
+ * constant again. UNKNOWN(x): the target's operand of asm. */
+#if defined(__GNUC__) && defined(UNKNOWN)
+#define KEEP_UNKNOWN(x) __asm__("" : UNKNOWN(x))
+#else
+#define KEEP_UNKNOWN(x) ((void)0)
+#endif
+
 /* A hint: the address may lie outside of any array. */
 #if defined(_MSC_VER) && !defined(__clang__)
 #define prefetch(address) ((void)(address))

@@ -6,12 +6,17 @@
 
 #include <arm_neon.h>
 
+#define UNKNOWN(x) "+w"(x)
 #include "vec_common.h"
 
 #define ISA_NAME "neon"
 
 /* Vectors whose exponentials are taken in step: one is four independent chains already. */
 enum { TOGETHER_f32 = 1, TOGETHER_f64 = 1 };
+
+/* Turns do not overlap (row_passes.h): not measured. */
+enum { OVERLAP_f32 = 0, OVERLAP_UNKEPT_f32 = 0, SUMS_FROM_MEMORY_f32 = 0 };
+enum { OVERLAP_f64 = 0, OVERLAP_UNKEPT_f64 = 0, SUMS_FROM_MEMORY_f64 = 0 };
 
 enum { LANES_f32 = 16, LANES_f64 = 8 };
 
@@ -140,6 +145,7 @@ static ALWAYS_INLINE v_f64 widen_half_f32(float32x4_t x, float32x4_t y) {
 }
 static ALWAYS_INLINE v_f64 widen_low_f32(v_f32 x) { return widen_half_f32(x.q[0], x.q[1]); }
 static ALWAYS_INLINE v_f64 widen_high_f32(v_f32 x) { return widen_half_f32(x.q[2], x.q[3]); }
+static ALWAYS_INLINE v_f64 widen_at_f32(const float *p) { return widen_half_f32(vld1q_f32(p), vld1q_f32(p + 4)); }
 static ALWAYS_INLINE v_f32 narrow_f32(v_f64 low, v_f64 high) {
     return (v_f32){{vcvt_high_f32_f64(vcvt_f32_f64(low.q[0]), low.q[1]),
                     vcvt_high_f32_f64(vcvt_f32_f64(low.q[2]), low.q[3]),

@@ -1,0 +1,253 @@
+/* The passes over one row: its bounds; its exponentials and their sum, of all or of those below the maximum; what is
+ * made of them.
+ *
+ * The last, partial vector of a row is loaded (and stored) as the full vector that ends with the row. It is loaded
+ * before anything is stored, and the elements it shares with its neighbour get the same values twice, so that y
+ * may be x. Its shared lanes are left out of sums.
+ *
+ * Included once for each element type S, computed in T; see body.h. */
+
+/* Lanes >= first. */
+static ALWAYS_INLINE T(m) S(lanes_from)(ptrdiff_t first) {
+    static const T(elem) lane[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    return T(ge)(T(load)(lane), T(set1)((T(elem))first));
+}
+
+static ALWAYS_INLINE T(v) S(load_signed)(const S(elem) *p, int negate) {
+    T(v) x = S(load)(p);
+    return negate ? T(neg)(x) : x;
+}
+
+/* What bounds a row, a lane each: its maximum (beside a NaN any will do: the row's sum is NaN), and the lowest of its
+ * negative numbers, whose bits are the largest read as unsigned integers. */
+typedef struct {
+    T(v) top, low;
+} S(bounds);
+
+static ALWAYS_INLINE S(bounds) S(both_bounds)(S(bounds) x, S(bounds) y) {
+    return (S(bounds)){T(max)(x.top, y.top), T(bits_max)(x.low, y.low)};
+}
+
+static ALWAYS_INLINE S(bounds) S(widen_bounds)(S(bounds) bounds, T(v) x) {
+    KEEP_LOADED(x);
+    return (S(bounds)){T(max)(x, bounds.top), T(bits_max)(x, bounds.low)};
+}
+
+static ALWAYS_INLINE S(bounds) S(row_bounds)(const S(elem) *x, ptrdiff_t n, int negate) {
+    enum { W = T(LANES) };
+    const T(v) last = S(load_signed)(x + n - W, negate);
+    S(bounds) even = {last, last}, odd = even;
+    ptrdiff_t i = 0;
+    for (; i + 4 * W <= n; i += 4 * W) {
+        even = S(widen_bounds)(even, S(load_signed)(x + i, negate));
+        odd = S(widen_bounds)(odd, S(load_signed)(x + i + W, negate));
+        even = S(widen_bounds)(even, S(load_signed)(x + i + 2 * W, negate));
+        odd = S(widen_bounds)(odd, S(load_signed)(x + i + 3 * W, negate));
+    }
+    for (; i + W <= n; i += W) even = S(widen_bounds)(even, S(load_signed)(x + i, negate));
+    return S(both_bounds)(even, odd);
+}
+
+/* Whether all within the bounds is ordinary for exp, which a NaN does not matter to. */
+static ALWAYS_INLINE int S(is_ordinary)(S(bounds) bounds) {
+    const T(v) limit = T(set1)(ORDINARY);
+    const T(v) low = T(max)(bounds.low, T(neg)(bounds.low));
+    return T(all)(T(ge)(limit, T(max)(bounds.top, low)));
+}
+
+/* What row_exp and its parts are to do, known when they are compiled. */
+typedef struct {
+    int ordinary;   /* every |x| <= ORDINARY (exp.h) */
+    int kept;       /* store the exponentials */
+    int one_by_one; /* add each to the sum, not to runs (sum.h) */
+    int negate;     /* of -x */
+    int bounded;    /* find the bounds of x, too */
+} S(how);
+
+/* The first half of the exponentials of a few vectors at x. */
+static ALWAYS_INLINE void S(begin_at)(const S(elem) *x, T(begun) *to, int vectors, const T(reference) *ref,
+                                      S(bounds) *bounds, const S(how) how) {
+    T(v) v[T(TOGETHER)];
+    for (int k = 0; k < vectors; k++) v[k] = S(load_signed)(x + k * T(LANES), how.negate);
+    if (how.bounded)
+        for (int k = 0; k < vectors; k++) *bounds = S(widen_bounds)(*bounds, v[k]);
+    T(exp_begin)(v, to, vectors, ref, how.ordinary);
+}
+
+/* The second half, to v, and to e + at if they are kept. */
+static ALWAYS_INLINE void S(end_at)(const T(begun) *from, T(v) *v, T(elem) *e, ptrdiff_t at, int vectors,
+                                    const T(reference) *ref, const S(how) how) {
+    T(exp_end)(from, v, vectors, ref, how.ordinary);
+    if (how.kept)
+        for (int k = 0; k < vectors; k++) T(store)(e + at + k * T(LANES), v[k]);
+}
+
+/* Adds v, or the vectors stored at `waiting` unless it is NULL, to the sum or the run, which then have the row's
+ * first `end` elements; folds a full run. */
+static ALWAYS_INLINE void S(add_to_sum)(const T(v) *v, const T(elem) *waiting, int vectors, ptrdiff_t end,
+                                        T(sum) *sum, T(run) *run, const S(how) how) {
+    for (int k = 0; k < vectors; k++) {
+        if (waiting)
+            T(sum_add_at)(sum, waiting + k * T(LANES));
+        else if (how.one_by_one)
+            T(sum_add)(sum, v[k]);
+        else
+            T(run_add)(run, v[k]);
+    }
+    if (!how.one_by_one && end % (FOLD * T(LANES)) == 0) T(sum_fold)(sum, run);
+}
+
+/* Fetches a few vectors of what lies `ahead`, and of `later`, unless it is NULL, to be stored to. */
+static ALWAYS_INLINE void S(fetch)(const S(elem) *x, ptrdiff_t ahead, const S(elem) *later, ptrdiff_t at,
+                                   int vectors) {
+    for (int k = 0; k < vectors; k++) prefetch(x + at + k * T(LANES) + ahead);
+    if (later)
+        for (int k = 0; k < vectors; k++) prefetch_for_store(later + at + k * T(LANES));
+}
+
+/* The sum of exp(x) * 2**-N, and these in e if they are kept; `bounds`, if they are wanted, becomes what bounds x.
+ * While it reads x it fetches the elements `ahead` further on, the next group, so that its first stage does not wait
+ * for memory; and for the same reason the lines of `later`, unless it is NULL, where the last stage will store.
+ *
+ * An exponential is a chain of a dozen steps, and a core's schedulers hold only some 64 instructions that wait for
+ * the step before. So that there are others to go on with, turns of the loop overlap: one begins some vectors, the
+ * next ends them, and the one after that adds them to the sum. */
+static ALWAYS_INLINE T(sum) S(row_exp)(const S(elem) *x, T(elem) *e, ptrdiff_t n, T(reference) ref, ptrdiff_t ahead,
+                                       const S(elem) *later, S(bounds) *bounds, const S(how) how) {
+    enum { W = T(LANES) };
+    const int overlap = how.kept ? T(OVERLAP) : T(OVERLAP_UNKEPT), turn = overlap ? overlap : T(TOGETHER);
+    const ptrdiff_t step = turn * W;
+    const int in_memory = how.one_by_one && T(SUMS_FROM_MEMORY);
+    T(v) last = S(load_signed)(x + n - W, how.negate);
+    T(sum) sum = T(sum_zero)();
+    T(run) run = T(run_start)();
+    S(bounds) widest = {last, last};
+    T(begun) begun[T(TOGETHER)];
+    T(v) v[T(TOGETHER)];
+    _Alignas(64) T(elem) waiting[2][W * T(TOGETHER)]; /* for the sum: every other turn */
+    ptrdiff_t i = 0, other = 0;
+    if (overlap && n >= step) {
+        S(fetch)(x, ahead, later, 0, turn);
+        S(begin_at)(x, begun, turn, &ref, &widest, how);
+        for (i = step; i + step <= n; i += step) {
+            S(fetch)(x, ahead, later, i, turn);
+            if (!in_memory && i > step) S(add_to_sum)(v, NULL, turn, i - step, &sum, &run, how);
+            S(end_at)(begun, v, e, i - step, turn, &ref, how);
+            if (in_memory)
+                for (int k = 0; k < turn; k++) T(store)(waiting[other] + k * W, v[k]);
+            S(begin_at)(x + i, begun, turn, &ref, &widest, how);
+            other = !other;
+            if (in_memory && i > step) S(add_to_sum)(NULL, waiting[other], turn, i - step, &sum, &run, how);
+        }
+        if (i > step) S(add_to_sum)(v, in_memory ? waiting[!other] : NULL, turn, i - step, &sum, &run, how);
+        S(end_at)(begun, v, e, i - step, turn, &ref, how);
+        S(add_to_sum)(v, NULL, turn, i, &sum, &run, how);
+    }
+    for (; !overlap && i + step <= n; i += step) {
+        S(fetch)(x, ahead, later, i, turn);
+        S(begin_at)(x + i, begun, turn, &ref, &widest, how);
+        S(end_at)(begun, v, e, i, turn, &ref, how);
+        S(add_to_sum)(v, NULL, turn, i + step, &sum, &run, how);
+    }
+    for (; i + W <= n; i += W) {
+        S(fetch)(x, ahead, later, i, 1);
+        S(begin_at)(x + i, begun, 1, &ref, &widest, how);
+        S(end_at)(begun, v, e, i, 1, &ref, how);
+        S(add_to_sum)(v, NULL, 1, i + W, &sum, &run, how);
+    }
+    if (i < n) {
+        T(exp)(&last, 1, &ref, how.ordinary);
+        if (how.kept) T(store)(e + n - W, last);
+        last = T(keep)(S(lanes_from)(i - (n - W)), last);
+        S(add_to_sum)(&last, NULL, 1, n, &sum, &run, how);
+    }
+    if (!how.one_by_one) T(sum_fold)(&sum, &run);
+    if (how.bounded) *bounds = widest;
+    return sum;
+}
+
+/* Of a few vectors, the exponentials below the maximum join the sum, and the maxima are counted. */
+static ALWAYS_INLINE void S(split)(T(v) *v, int vectors, T(v) top, const T(reference) *ref, int ordinary, T(sum) *sum,
+                                   T(v) *tops) {
+    T(m) is_top[T(TOGETHER)];
+    T(v) low[T(TOGETHER)];
+    for (int k = 0; k < vectors; k++) is_top[k] = T(eq)(v[k], top);
+    for (int k = 0; k < vectors; k++) *tops = T(add)(*tops, T(keep)(is_top[k], T(set1)(1)));
+    T(exp_pair)(v, low, vectors, ref, ordinary);
+    for (int k = 0; k < vectors; k++) T(sum_add_pair)(sum, T(drop)(is_top[k], v[k]), T(drop)(is_top[k], low[k]));
+}
+
+/* The sum below the maximum; the number of maxima, a lane each, in *tops. */
+static ALWAYS_INLINE T(sum) S(row_rest)(const S(elem) *x, ptrdiff_t n, T(elem) top, T(reference) ref, ptrdiff_t ahead,
+                                        int ordinary, T(v) *tops) {
+    enum { W = T(LANES), STEP = W * T(TOGETHER) };
+    const T(v) top_v = T(set1)(top);
+    T(sum) sum = T(sum_zero)();
+    T(v) v[T(TOGETHER)], tops_v = T(set1)(0);
+    ptrdiff_t i = 0;
+    for (; i + STEP <= n; i += STEP) {
+        for (int k = 0; k < T(TOGETHER); k++) prefetch(x + i + k * W + ahead);
+        for (int k = 0; k < T(TOGETHER); k++) v[k] = S(load)(x + i + k * W);
+        S(split)(v, T(TOGETHER), top_v, &ref, ordinary, &sum, &tops_v);
+    }
+    for (; i + W <= n; i += W) {
+        v[0] = S(load)(x + i);
+        S(split)(v, 1, top_v, &ref, ordinary, &sum, &tops_v);
+    }
+    if (i < n) {
+        /* what the last vector shares with the one before: -inf, whose exponential is 0 */
+        const T(m) fresh = S(lanes_from)(i - (n - W));
+        v[0] = T(add)(T(keep)(fresh, S(load)(x + n - W)), T(drop)(fresh, T(set1)(-(T(elem))INFINITY)));
+        S(split)(v, 1, top_v, &ref, 0, &sum, &tops_v);
+    }
+    *tops = tops_v;
+    return sum;
+}
+
+static ALWAYS_INLINE void S(scale_at)(const T(v) *e, S(elem) *y, int vectors, T(factor) factor) {
+    for (int k = 0; k < vectors; k++) S(store)(y + k * T(LANES), T(scale)(e[k], factor));
+}
+
+/* y = exp(x) * 2**-N * factor, for rows whose exponentials were not kept. Turns overlap as in row_exp. */
+static ALWAYS_INLINE void S(row_exp_scale)(const S(elem) *x, S(elem) *y, ptrdiff_t n, T(reference) ref,
+                                           T(factor) factor, int negate) {
+    enum { W = T(LANES), TURN = T(OVERLAP) ? T(OVERLAP) : T(TOGETHER), STEP = TURN * W };
+    const S(how) how = {.negate = negate};
+    T(v) last = S(load_signed)(x + n - W, negate);
+    T(begun) begun[TURN];
+    T(v) v[TURN];
+    ptrdiff_t i = 0;
+    if (T(OVERLAP) != 0 && n >= STEP) {
+        S(begin_at)(x, begun, TURN, &ref, NULL, how);
+        for (i = STEP; i + STEP <= n; i += STEP) {
+            S(end_at)(begun, v, NULL, 0, TURN, &ref, how);
+            S(begin_at)(x + i, begun, TURN, &ref, NULL, how);
+            S(scale_at)(v, y + i - STEP, TURN, factor);
+        }
+        S(end_at)(begun, v, NULL, 0, TURN, &ref, how);
+        S(scale_at)(v, y + i - STEP, TURN, factor);
+    }
+    for (; T(OVERLAP) == 0 && i + STEP <= n; i += STEP) {
+        S(begin_at)(x + i, begun, TURN, &ref, NULL, how);
+        S(end_at)(begun, v, NULL, 0, TURN, &ref, how);
+        S(scale_at)(v, y + i, TURN, factor);
+    }
+    for (; i + W <= n; i += W) {
+        S(begin_at)(x + i, begun, 1, &ref, NULL, how);
+        S(end_at)(begun, v, NULL, 0, 1, &ref, how);
+        S(scale_at)(v, y + i, 1, factor);
+    }
+    if (i < n) {
+        T(exp)(&last, 1, &ref, 0);
+        S(store)(y + n - W, T(scale)(last, factor));
+    }
+}
+
+/* y = (x - top) - tail: both parts have one sign, nothing cancels. */
+static ALWAYS_INLINE void S(row_log)(const S(elem) *x, S(elem) *y, ptrdiff_t n, T(v) top, T(v) tail) {
+    enum { W = T(LANES) };
+    const T(v) last = S(load)(x + n - W);
+    ptrdiff_t i = 0;
+    for (; i + W <= n; i += W) S(store)(y + i, T(sub)(T(sub)(S(load)(x + i), top), tail));
+    if (i < n) S(store)(y + n - W, T(sub)(T(sub)(last, top), tail));
+}
