@@ -42,11 +42,11 @@ enum { READ_ONCE_f32 = 1024, READ_ONCE_f64 = 2048 };
 _Static_assert(READ_ONCE_f64 * sizeof(double) <= FS_ROWS_SCRATCH, "rows in place wait in scratch memory");
 
 /* begun vectors are at most TOGETHER, and a run ends with a turn (row_passes.h) */
-_Static_assert(OVERLAP_f32 <= (int)TOGETHER_f32 && OVERLAP_UNKEPT_f32 <= (int)TOGETHER_f32, "OVERLAP");
-_Static_assert(OVERLAP_f64 <= (int)TOGETHER_f64 && OVERLAP_UNKEPT_f64 <= (int)TOGETHER_f64, "OVERLAP");
+_Static_assert(OVERLAP_f32 <= (int)TOGETHER_f32 && OVERLAP_UNSTORED_f32 <= (int)TOGETHER_f32, "OVERLAP");
+_Static_assert(OVERLAP_f64 <= (int)TOGETHER_f64 && OVERLAP_UNSTORED_f64 <= (int)TOGETHER_f64, "OVERLAP");
 _Static_assert(FOLD % TOGETHER_f32 == 0 && FOLD % TOGETHER_f64 == 0, "FOLD");
 _Static_assert(FOLD % (OVERLAP_f32 + (OVERLAP_f32 == 0)) == 0, "FOLD");
-_Static_assert(FOLD % (OVERLAP_UNKEPT_f32 + (OVERLAP_UNKEPT_f32 == 0)) == 0, "FOLD");
+_Static_assert(FOLD % (OVERLAP_UNSTORED_f32 + (OVERLAP_UNSTORED_f32 == 0)) == 0, "FOLD");
 
 /* The gradients' strips are no wider than this, and then fit half of the second cache. */
 enum { BACKWARD_STRIP = 256 * 1024, BACKWARD_COLUMNS = 512 };

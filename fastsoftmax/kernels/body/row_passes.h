@@ -115,7 +115,7 @@ static ALWAYS_INLINE void S(fetch)(const S(elem) *x, ptrdiff_t ahead, const S(el
 static ALWAYS_INLINE T(sum) S(row_exp)(const S(elem) *x, T(elem) *e, ptrdiff_t n, T(reference) ref, ptrdiff_t ahead,
                                        const S(elem) *later, S(bounds) *bounds, const S(how) how) {
     enum { W = T(LANES) };
-    const int overlap = how.kept ? T(OVERLAP) : T(OVERLAP_UNKEPT), turn = overlap ? overlap : T(TOGETHER);
+    const int overlap = how.kept ? T(OVERLAP) : T(OVERLAP_UNSTORED), turn = overlap ? overlap : T(TOGETHER);
     const ptrdiff_t step = turn * W;
     const int in_memory = how.one_by_one && T(SUMS_FROM_MEMORY);
     T(v) last = S(load_signed)(x + n - W, how.negate);
@@ -186,7 +186,7 @@ static ALWAYS_INLINE T(sum) S(row_rest)(const S(elem) *x, ptrdiff_t n, T(elem) t
     T(v) v[T(TOGETHER)], tops_v = T(set1)(0);
     ptrdiff_t i = 0;
     for (; i + STEP <= n; i += STEP) {
-        for (int k = 0; k < T(TOGETHER); k++) prefetch(x + i + k * W + ahead);
+        S(fetch)(x, ahead, NULL, i, T(TOGETHER));
         for (int k = 0; k < T(TOGETHER); k++) v[k] = S(load)(x + i + k * W);
         S(split)(v, T(TOGETHER), top_v, &ref, ordinary, &sum, &tops_v);
     }
@@ -208,7 +208,8 @@ static ALWAYS_INLINE void S(scale_at)(const T(v) *e, S(elem) *y, int vectors, T(
     for (int k = 0; k < vectors; k++) S(store)(y + k * T(LANES), T(scale)(e[k], factor));
 }
 
-/* y = exp(x) * 2**-N * factor, for rows whose exponentials were not kept. Turns overlap as in row_exp. */
+/* y = exp(x) * 2**-N * factor, for rows whose exponentials were not kept. Turns overlap as in row_exp, where they
+ * store. */
 static ALWAYS_INLINE void S(row_exp_scale)(const S(elem) *x, S(elem) *y, ptrdiff_t n, T(reference) ref,
                                            T(factor) factor, int negate) {
     enum { W = T(LANES), TURN = T(OVERLAP) ? T(OVERLAP) : T(TOGETHER), STEP = TURN * W };
