@@ -81,8 +81,14 @@ def library(name, source, cflags="", macros=()):
 
 
 def module(path):
-    # Short calls go through _core and what Cython shares, sums of losses through _loss_kernels.
-    size = {"_core": [], "_loss_kernels": [], "_cyutility": ["-O2"]}.get(path.stem, ["-Os"])
+    # Short calls go through _core and what Cython shares. _loss_kernels adds up losses: gcc would
+    # keep a sum and its low part in one vector, to be taken apart for every addition.
+    flags = {
+        "_core": [],
+        "_loss_kernels": ["-fno-tree-slp-vectorize"],
+        "_cyutility": ["-O2"],
+    }
+    size = flags.get(path.stem, ["-Os"])
     cflags = [] if MSVC or DEBUG else size
     return Extension(
         f"fastsoftmax.{path.stem}",

@@ -43,16 +43,22 @@ def test_a_row_among_any_neighbours(op, dtype):
         assert same_bits(call(op, others)[1::2], whole[1::2]), n
 
 
+def at_the_edge_of_the_ordinary(dtype, n):
+    """Rows within 63 of 0, some of them as far as that."""
+    drawn = inputs.normal(dtype, (4, n), seed=n, scale=20.0).clip(-63, 63)
+    x = np.concatenate([drawn, np.full((4, n), 63, drawn.dtype)])
+    x[5] = -63
+    x[6, 1:] = -63
+    x[7, 1:] = 62.5
+    return x
+
+
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("op", OPS)
 def test_a_row_at_the_edge_of_the_ordinary(op, dtype):
     """Rows within 63 of 0 are read once, but twice beside others (kernels/body/softmax_rows.h)."""
-    for n in (64, 100, 1000, 1024, 1025, 2048, 2049):
-        drawn = inputs.normal(dtype, (4, n), seed=n, scale=20.0).clip(-63, 63)
-        x = np.concatenate([drawn, np.full((4, n), 63, drawn.dtype)])
-        x[5] = -63
-        x[6, 1:] = -63
-        x[7, 1:] = 62.5
+    for n in (1, 2, 3, 4, 7, 10, 16, 33, 63, 64, 100, 1000, 1024, 1025, 2048, 2049):
+        x = at_the_edge_of_the_ordinary(dtype, n)
         once = call(op, x)
         beside = np.full((16, n), -np.inf, x.dtype)
         beside[::2] = x
@@ -60,6 +66,24 @@ def test_a_row_at_the_edge_of_the_ordinary(op, dtype):
         if op != "logsumexp":
             in_place = x.copy()
             call(op, in_place, out=in_place)
+            assert same_bits(in_place, once), n
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("op", OPS)
+def test_a_column_at_the_edge_of_the_ordinary(op, dtype):
+    """The same for columns, of which so many are read together (kernels/body/column_passes.h)."""
+    for n in (1, 2, 3, 4, 7, 10, 16, 33, 63, 64, 100, 1000):
+        x = np.ascontiguousarray(np.tile(at_the_edge_of_the_ordinary(dtype, n).T, (1, 6)))
+        once = call(op, x, 0)
+        for strange in (-np.inf, -100, 64, np.inf):
+            beside = np.full((n, 96), strange, x.dtype)
+            beside[:, ::2] = x
+            found = call(op, beside, 0)
+            assert same_bits(np.ascontiguousarray(found[..., ::2]), once), (n, strange)
+        if op != "logsumexp":
+            in_place = x.copy()
+            call(op, in_place, 0, out=in_place)
             assert same_bits(in_place, once), n
 
 

@@ -5,6 +5,10 @@
 
 #include "softmax_rows.h"
 
+#ifdef COMPUTED_IN
+#include "column_passes.h"
+#endif
+
 #include "columns.h"
 
 #ifdef COMPUTED_IN

@@ -1,9 +1,9 @@
 /* The one body of every target. A target includes its vector header, then this, then names its table.
  *
  * Reading order: exp.h (one element), sum.h and log.h and finish.h (one row), row_passes.h, rows.h, softmax_rows.h,
- * columns.h, short_groups.h, short_rows.h, long_rows.h (the layouts), gradient.h and backward.h (the gradients),
- * entries.h (the doors). S(name) is name_f32 for the element type as stored, T(name) the same for the type it is
- * computed in. */
+ * column_passes.h, columns.h, short_groups.h, short_rows.h, long_rows.h (the layouts), gradient.h and backward.h (the
+ * gradients), entries.h (the doors). S(name) is name_f32 for the element type as stored, T(name) the same for the
+ * type it is computed in. */
 #include "../kernels.h"
 
 #include <math.h>
@@ -25,8 +25,12 @@
 #include "gather.h"
 
 /* Strips of columns stay in the first cache, unless that would make them narrower than eight cache lines. What they
- * read and write next is fetched that many of its rows early: no hardware does, each row being in another page. */
+ * pack next is fetched that many of its rows early: no hardware does, each row being in another page. */
 enum { STRIP_BYTES = 32 * 1024, STRIP_COLUMNS = 128, AHEAD = 8 };
+
+/* So many vectors of columns take each stage together: a stage that is a chain of dependent steps, as the division by
+ * a sum, overlaps with those of others. */
+enum { BATCH = 8 };
 
 /* Columns that cross so many bytes write each of their lines once, and no cache keeps it until it is wanted: stores
  * past the caches save reading the lines first. So do the gradients' rows, which read twice as much as they write. */

@@ -1,20 +1,9 @@
-/* A row (or column) a lane: short rows, brought here by transposes, and strips of columns, where memory is this way
- * round already. The vectors of a strip are packed in scratch memory, element j of W columns in one vector, so that
- * no stride between the elements of a column can make them fight for one cache set; only columns too long for that
- * are read from where they are, three times.
+/* Strips of columns beside each other, a column a lane, as memory has them. Each vector of a strip takes the passes
+ * of column_passes.h; then the strip's results are written line by line, as memory is. Columns are read where they
+ * are, unless they must be converted, negated or filled up to a vector: then the strip is first packed in scratch
+ * memory, line by line, element j of all its columns side by side.
  *
  * Included once for each element type S, computed in T; see body.h. */
-
-/* One vector of columns: element j at packed + j * step, or at x + j * step where packed is NULL, as it always is in
- * a type that is not computed in; there only the first `count` columns exist. */
-typedef struct {
-    T(elem) *packed;
-    const S(elem) *x;
-    ptrdiff_t step, count;
-    int ordinary; /* all of it, for exp */
-} S(column);
-
-enum { S(packs) = sizeof(S(elem)) == sizeof(T(elem)) };
 
 /* The first `count` of W elements; the others are 0. */
 static ALWAYS_INLINE T(v) S(load_some)(const S(elem) *p, ptrdiff_t count, int negate) {
@@ -34,235 +23,225 @@ static ALWAYS_INLINE void S(store_some)(S(elem) *p, T(v) value, ptrdiff_t count)
     for (ptrdiff_t i = 0; i < count; i++) p[i] = some[i];
 }
 
-static ALWAYS_INLINE T(v) S(column_at)(const S(column) *column, ptrdiff_t j, int negate) {
-    if (S(packs) &&column->packed) return T(load)(column->packed + j * column->step);
-    return S(load_some)(column->x + j * column->step, column->count, negate);
-}
-
-/* Sum of exp(x) * 2**-N; packed columns are replaced by their exponentials where those are `kept`. */
-static ALWAYS_INLINE void S(column_exp_some)(const S(column) *column, ptrdiff_t j, int vectors,
-                                             const T(reference) *ref, int ordinary, int negate, int kept,
-                                             T(run) *run) {
-    T(v) v[T(TOGETHER)];
-    for (int k = 0; k < vectors; k++) v[k] = S(column_at)(column, j + k, negate);
-    T(exp)(v, vectors, ref, ordinary);
-    for (int k = 0; k < vectors; k++) {
-        if (S(packs) &&kept && column->packed) T(store)(column->packed + (j + k) * column->step, v[k]);
-        T(run_add)(run, v[k]);
-    }
-}
-
-static ALWAYS_INLINE T(sum) S(column_exp_of)(const S(column) *column, ptrdiff_t n, const T(reference) *ref,
-                                             int ordinary, int negate, int kept) {
-    T(sum) sum = T(sum_zero)();
-    ptrdiff_t j = 0;
-    while (j < n) {
-        const ptrdiff_t end = n - j < FOLD ? n : j + FOLD;
-        T(run) run = T(run_start)();
-        for (; j + T(TOGETHER) <= end; j += T(TOGETHER))
-            S(column_exp_some)(column, j, T(TOGETHER), ref, ordinary, negate, kept, &run);
-        for (; j < end; j++) S(column_exp_some)(column, j, 1, ref, ordinary, negate, kept, &run);
-        T(sum_fold)(&sum, &run);
-    }
-    return sum;
-}
-
-static ALWAYS_INLINE T(sum) S(column_exp)(const S(column) *column, ptrdiff_t n, T(v) top, int negate, int kept) {
-    const T(reference) ref = T(make_reference)(top);
-    if (!S(packs) || !column->packed) return S(column_exp_of)(column, n, &ref, 0, negate, kept);
-    return column->ordinary ? S(column_exp_of)(column, n, &ref, 1, 0, kept)
-                            : S(column_exp_of)(column, n, &ref, 0, 0, kept);
-}
-
-/* The sum below the maximum, and how many others equal it. */
-static ALWAYS_INLINE void S(column_rest_some)(const S(column) *column, ptrdiff_t j, int vectors, T(v) top,
-                                              const T(reference) *ref, int ordinary, T(sum) *sum, T(v) *tops) {
-    T(v) v[T(TOGETHER)];
-    for (int k = 0; k < vectors; k++) v[k] = S(column_at)(column, j + k, 0);
-    S(split)(v, vectors, top, ref, ordinary, sum, tops);
-}
-
-static ALWAYS_INLINE T(rest) S(column_rest_of)(const S(column) *column, ptrdiff_t n, T(v) top, int ordinary) {
-    const T(reference) ref = T(make_reference)(top);
-    T(rest) rest = {.sum = T(sum_zero)()};
-    T(v) tops = T(set1)(-1);
-    ptrdiff_t j = 0;
-    for (; j + T(TOGETHER) <= n; j += T(TOGETHER))
-        S(column_rest_some)(column, j, T(TOGETHER), top, &ref, ordinary, &rest.sum, &tops);
-    for (; j < n; j++) S(column_rest_some)(column, j, 1, top, &ref, ordinary, &rest.sum, &tops);
-    T(others)(&rest, tops);
-    return rest;
-}
-
-static NEVER_INLINE void S(column_rest)(const S(column) *column, ptrdiff_t n, T(v) top, T(rest) *rest) {
-    if (!S(packs) || !column->packed)
-        *rest = S(column_rest_of)(column, n, top, 0);
-    else if (column->ordinary)
-        *rest = S(column_rest_of)(column, n, top, 1);
-    else
-        *rest = S(column_rest_of)(column, n, top, 0);
-}
-
-/* As group_rest (rows.h), but the sum itself tells of each column whether its maximum is far ahead: the exact rest of
- * those is taken then. It is not for short columns, of which there often are confident ones among so many. */
-static NEVER_INLINE void S(long_column_rest)(const S(column) *column, ptrdiff_t n, T(v) top, T(rest) *rest) {
-    enum { W = T(LANES), PARTS = sizeof *rest / sizeof(double) };
-    T(v) exp_top = top;
-    const T(reference) ref = T(make_reference)(top);
-    T(exp)(&exp_top, 1, &ref, 0);
-    rest->sum = S(column_exp)(column, n, top, 0, 0);
-    T(sum_add)(&rest->sum, T(neg)(exp_top));
-    T(others)(rest, T(set1)(0));
-    const T(m) near = T(ge)(T(sum_narrowed)(&rest->sum), T(mul)(exp_top, T(set1)(S(near_share)(n))));
-    if (T(all)(near)) return;
-    T(rest) exact;
-    S(column_rest)(column, n, top, &exact);
-    T(elem) is_near[W];
-    T(store)(is_near, T(keep)(near, T(set1)(1)));
-    double to[PARTS], from[PARTS];
-    memcpy(to, rest, sizeof to);
-    memcpy(from, &exact, sizeof from);
-    for (int i = 0; i < PARTS; i++) to[i] = is_near[i % W] == 1 ? to[i] : from[i];
-    memcpy(rest, to, sizeof to);
-}
-
-static ALWAYS_INLINE void S(rest_of_columns)(const S(column) *column, ptrdiff_t n, T(v) top, T(rest) *rest) {
-    if (n < FS_SHORT_ROW)
-        S(column_rest)(column, n, top, rest);
-    else
-        S(long_column_rest)(column, n, top, rest);
-}
-
-/* The ending of a vector of columns (for FS_LOGSUMEXP, the results themselves in .a). */
-static ALWAYS_INLINE T(ending) S(column_ending)(const S(column) *column, ptrdiff_t n, T(v) top, fs_operation op,
-                                                int negate, const double *scale, ptrdiff_t count) {
-    if (op == FS_SOFTMAX) {
-        const T(sum) sum = S(column_exp)(column, n, top, negate, 1);
-        T(factor) factor = S(factors)(scale, count, &sum);
-        return (T(ending)){factor.hi, factor.lo};
-    }
-    T(rest) rest;
-    S(rest_of_columns)(column, n, top, &rest);
-    if (op == FS_LOG_SOFTMAX) return (T(ending)){top, T(log_tail)(top, &rest)};
-    return (T(ending)){T(logsumexp)(top, &rest), T(set1)(0)};
-}
-
-/* Columns too long for scratch memory, one vector of them after the other. */
-static NEVER_INLINE void S(long_columns)(const S(elem) *x, S(elem) *y, ptrdiff_t columns, ptrdiff_t n,
-                                         ptrdiff_t x_stride, ptrdiff_t y_stride, fs_operation op, int negate,
-                                         const double *scale) {
-    for (ptrdiff_t first = 0; first < columns; first += T(LANES)) {
-        const S(column) column = {NULL, x + first, x_stride, columns - first, 0};
-        T(v) top = S(column_at)(&column, 0, negate);
-        for (ptrdiff_t j = 1; j < n; j++) top = T(max)(S(column_at)(&column, j, negate), top);
-        T(ending) ending =
-            S(column_ending)(&column, n, top, op, negate, scale ? scale + first : NULL, columns - first);
-        if (op == FS_LOGSUMEXP) {
-            S(put_logsumexp)(y + first, 1, ending.a, top, column.count, column.x, n, 1, x_stride);
-            continue;
-        }
-        const T(reference) ref = T(make_reference)(top);
-        for (ptrdiff_t j = 0; j < n; j++) {
-            T(v) value = S(column_at)(&column, j, negate);
-            if (op != FS_LOG_SOFTMAX) T(exp)(&value, 1, &ref, 0);
-            S(store_some)(y + first + j * y_stride, T(end)(value, ending, op), column.count);
-        }
-    }
-}
-
-/* What is fetched early: the row that lies AHEAD rows further on, or in the next strip. */
-static ALWAYS_INLINE const S(elem) *S(ahead)(const S(elem) *p, ptrdiff_t j, ptrdiff_t n, ptrdiff_t stride,
-                                             ptrdiff_t columns) {
-    return j + AHEAD < n ? p + (j + AHEAD) * stride : p + (j + AHEAD - n) * stride + columns;
-}
-
-/* Packs one vector of columns; returns their maxima. */
-static ALWAYS_INLINE T(v) S(pack_vector)(const S(elem) *x, ptrdiff_t count, ptrdiff_t n, ptrdiff_t x_stride,
-                                         T(elem) *packed, ptrdiff_t step, int negate, T(v) *low) {
-    T(v) top = S(load_some)(x, count, negate);
-    for (ptrdiff_t j = 0; j < n; j++) {
-        const T(v) value = S(load_some)(x + j * x_stride, count, negate);
-        T(store)(packed + j * step, value);
-        top = T(max)(value, top);
-        *low = T(bits_max)(value, *low);
-    }
-    return top;
-}
-
-/* Packs columns side by side, `step` of them to a line, and puts their maxima in tops; whether all is ordinary. A few
- * vectors go one after the other, their maxima in registers; more go line by line, as memory is. */
-static NEVER_INLINE int S(pack)(const S(elem) *x, ptrdiff_t columns, ptrdiff_t n, ptrdiff_t x_stride, T(elem) *packed,
-                                T(elem) *tops, ptrdiff_t step, int negate) {
-    enum { W = T(LANES), FEW = 2 };
-    T(v) low = T(set1)(0);
-    if (step <= FEW * W) {
-        for (ptrdiff_t i = 0; i < step; i += W)
-            T(store)(tops + i, columns - i >= W && !negate
-                                   ? S(pack_vector)(x + i, W, n, x_stride, packed + i, step, 0, &low)
-                                   : S(pack_vector)(x + i, columns - i, n, x_stride, packed + i, step, negate, &low));
-    } else {
-        for (ptrdiff_t i = 0; i < step; i += W) T(store)(tops + i, S(load_some)(x + i, columns - i, negate));
-        for (ptrdiff_t j = 0; j < n; j++) {
-            const S(elem) *ahead = S(ahead)(x, j, n, x_stride, step);
-            for (ptrdiff_t i = 0; i < step; i += W) {
-                prefetch(ahead + i);
-                T(v) value = S(load_some)(x + j * x_stride + i, columns - i, negate);
-                T(store)(packed + j * step + i, value);
-                T(store)(tops + i, T(max)(value, T(load)(tops + i)));
-                low = T(bits_max)(value, low);
-            }
-        }
-    }
-    S(bounds) bounds = {T(set1)(0), low};
-    /* in this order a column's NaN does not hide the maximum of another */
-    for (ptrdiff_t i = 0; i < step; i += W) bounds.top = T(max)(T(load)(tops + i), bounds.top);
-    return S(is_ordinary)(bounds);
-}
-
-/* As many columns as fit: `vectors` vectors of them, packed side by side. */
-static ALWAYS_INLINE void S(strip)(const S(elem) *x, S(elem) *y, ptrdiff_t columns, ptrdiff_t n, ptrdiff_t x_stride,
-                                   ptrdiff_t y_stride, T(elem) *scratch, fs_operation op, int negate,
-                                   const double *scale) {
+/* Packs columns, filled up to whole vectors with 0. The row that lies AHEAD rows further on, or in the next strip, is
+ * fetched early. */
+static NEVER_INLINE void S(pack)(const S(elem) *x, ptrdiff_t columns, ptrdiff_t n, ptrdiff_t stride, int negate,
+                                 T(elem) *packed, ptrdiff_t step) {
     enum { W = T(LANES) };
-    const ptrdiff_t vectors = (columns + W - 1) / W;
-    const ptrdiff_t step = vectors * W;
-    T(elem) *tops = scratch;
-    T(elem) *packed = scratch + step;
-    const int ordinary = S(pack)(x, columns, n, x_stride, packed, tops, step, negate);
-    T(elem) *ending_b = packed + n * step;
-    for (ptrdiff_t i = 0; i < step; i += W) {
-        const T(column) column = {packed + i, NULL, step, W, ordinary};
-        T(v) top = T(load)(tops + i);
-        T(ending) ending = T(column_ending)(&column, n, top, op, 0, scale ? scale + i : NULL, columns - i);
-        if (op == FS_LOGSUMEXP) S(put_logsumexp)(y + i, 1, ending.a, top, columns - i, x + i, n, 1, x_stride);
-        T(store)(tops + i, ending.a);
-        T(store)(ending_b + i, ending.b);
-    }
-    if (op == FS_LOGSUMEXP) return;
-    const int stream = n * y_stride * (ptrdiff_t)sizeof *y >= STREAM_FROM;
     for (ptrdiff_t j = 0; j < n; j++) {
-        const S(elem) *ahead = S(ahead)(y, j, n, y_stride, step);
-        for (ptrdiff_t i = 0; i < step; i += W) {
-            S(elem) *to = y + j * y_stride + i;
-            const T(ending) ending = {T(load)(tops + i), T(load)(ending_b + i)};
-            const T(v) value = T(end)(T(load)(packed + j * step + i), ending, op);
-            if (stream && columns - i >= W && (uintptr_t)to % 64 == 0) {
-                S(stream)(to, value);
-            } else {
-                prefetch_for_store(ahead + i);
-                S(store_some)(to, value, columns - i);
-            }
+        const S(elem) *row = x + j * stride;
+        const ptrdiff_t ahead = j + AHEAD < n ? AHEAD * stride : (AHEAD - n) * stride + columns;
+        ptrdiff_t i = 0;
+        for (; i + W <= columns; i += W) {
+            prefetch(row + i + ahead);
+            T(store)(packed + j * step + i, S(load_signed)(row + i, negate));
         }
+        if (i < columns) T(store)(packed + j * step + i, S(load_some)(row + i, columns - i, negate));
     }
-    if (stream) stream_end();
 }
 
-/* How many columns fit a strip; 0 if not even a vector of them does. */
+/* A strip of columns. Element j of column i is at from + j * stride + i; `from` is x or, packed, e. */
+typedef struct {
+    const S(elem) *x;
+    ptrdiff_t columns, n, x_stride;
+    int negate;
+    T(elem) *e;     /* room for n lines */
+    ptrdiff_t step; /* from line to line of e: the columns, filled up */
+    const T(elem) *from;
+    ptrdiff_t stride;
+    ptrdiff_t ahead; /* to what is fetched early: the next vector */
+} S(strip);
+
+static ALWAYS_INLINE S(strip)
+    S(make_strip)(const S(elem) *x, ptrdiff_t columns, ptrdiff_t n, ptrdiff_t x_stride, int negate, T(elem) *e) {
+    enum { W = T(LANES), IS_COMPUTED_IN = sizeof(S(elem)) == sizeof(T(elem)) };
+    S(strip) strip = {x, columns, n, x_stride, negate, e, (columns + W - 1) / W * W, NULL, 0, 0};
+    if (IS_COMPUTED_IN && !negate && columns % W == 0) {
+        strip.from = (const void *)x;
+        strip.stride = x_stride;
+        strip.ahead = W;
+    } else {
+        strip.from = e;
+        strip.stride = strip.step;
+        S(pack)(x, columns, n, x_stride, negate, e, strip.step);
+    }
+    return strip;
+}
+
+/* The exponentials of the vector at column i, to e, and their sum; by reading once while that goes well. */
+static ALWAYS_INLINE void S(strip_exp)(const S(strip) *strip, ptrdiff_t i, int *once, T(sum) *sum) {
+    enum { W = T(LANES) };
+    const ptrdiff_t n = strip->n, step = strip->step;
+    const T(elem) *from = strip->from + i;
+    T(elem) *e = strip->e + i;
+    if (*once) {
+        *once = T(column_exp_once)(from, strip->stride, n, strip->ahead, e, step, sum);
+        if (*once) return;
+        const ptrdiff_t columns = strip->columns - i;
+        if (from == e) S(pack)(strip->x + i, columns < W ? columns : W, n, strip->x_stride, strip->negate, e, step);
+    }
+    T(column_exp_twice)(from, strip->stride, n, e, step, sum);
+}
+
+/* How many columns fit a strip, whole vectors; 0 if not even one does. */
 static ALWAYS_INLINE ptrdiff_t S(strip_width)(ptrdiff_t n) {
     const ptrdiff_t column = (n + 2) * (ptrdiff_t)sizeof(T(elem));
     ptrdiff_t fit = STRIP_BYTES / column;
     if (fit < STRIP_COLUMNS) fit = FS_SCRATCH / column < STRIP_COLUMNS ? FS_SCRATCH / column : STRIP_COLUMNS;
     return fit / T(LANES) *T(LANES);
+}
+
+/* How many of the columns left the next strip takes: those that do not fill a vector are a strip of their own. */
+static ALWAYS_INLINE ptrdiff_t S(next_strip)(ptrdiff_t columns, ptrdiff_t fit) {
+    const ptrdiff_t whole = columns / T(LANES) *T(LANES);
+    return columns >= fit ? fit : whole ? whole : columns;
+}
+
+/* y = what is made of the values, exponentials or numbers, that are at from + j * stride. Stores past the caches want
+ * whole lines, aligned. */
+static ALWAYS_INLINE void S(put_strip)(const T(elem) *from, ptrdiff_t stride, S(elem) *y, ptrdiff_t columns,
+                                       ptrdiff_t n, ptrdiff_t y_stride, const T(elem) *a, const T(elem) *b,
+                                       fs_operation op) {
+    enum { W = T(LANES) };
+    const ptrdiff_t whole = columns / W * W, row_bytes = y_stride * (ptrdiff_t)sizeof *y;
+    const int stream = n * row_bytes >= STREAM_FROM && ((uintptr_t)y | (uintptr_t)row_bytes) % 64 == 0;
+    for (ptrdiff_t j = 0; j < n; j++) {
+        const T(elem) *value = from + j * stride;
+        S(elem) *to = y + j * y_stride;
+        if (stream) {
+            for (ptrdiff_t i = 0; i < whole; i += W)
+                S(stream)(to + i, T(end)(T(load)(value + i), (T(ending)){T(load)(a + i), T(load)(b + i)}, op));
+        } else {
+            for (ptrdiff_t i = 0; i < whole; i += W)
+                S(store)(to + i, T(end)(T(load)(value + i), (T(ending)){T(load)(a + i), T(load)(b + i)}, op));
+        }
+        if (whole < columns) {
+            const T(ending) ending = {T(load)(a + whole), T(load)(b + whole)};
+            S(store_some)(to + whole, T(end)(T(load)(value + whole), ending, op), columns - whole);
+        }
+    }
+    if (stream) stream_end();
+}
+
+/* Softmax of a strip; of -x with `negate`. */
+static ALWAYS_INLINE void S(strip_softmax)(const S(elem) *x, S(elem) *y, ptrdiff_t columns, ptrdiff_t n,
+                                           ptrdiff_t x_stride, ptrdiff_t y_stride, T(elem) *scratch, int negate,
+                                           const double *scale, int *once) {
+    enum { W = T(LANES) };
+    const ptrdiff_t step = (columns + W - 1) / W * W;
+    T(elem) *hi = scratch, *lo = hi + step, *e = lo + step;
+    const S(strip) strip = S(make_strip)(x, columns, n, x_stride, negate, e);
+    for (ptrdiff_t first = 0; first < step; first += BATCH * W) {
+        const ptrdiff_t end = step - first < BATCH * W ? step : first + BATCH * W;
+        T(sum) sums[BATCH];
+        for (ptrdiff_t i = first; i < end; i += W) S(strip_exp)(&strip, i, once, &sums[(i - first) / W]);
+        for (ptrdiff_t i = first; i < end; i += W) {
+            const T(factor) factor = S(factors)(scale ? scale + i : NULL, columns - i, &sums[(i - first) / W]);
+            T(store)(hi + i, factor.hi);
+            T(store)(lo + i, factor.lo);
+        }
+    }
+    S(put_strip)(e, step, y, columns, n, y_stride, hi, lo, FS_SOFTMAX);
+}
+
+/* log_softmax or logsumexp of a strip. */
+static ALWAYS_INLINE void S(strip_log)(const S(elem) *x, S(elem) *y, ptrdiff_t columns, ptrdiff_t n,
+                                       ptrdiff_t x_stride, ptrdiff_t y_stride, T(elem) *scratch, fs_operation op,
+                                       int *once) {
+    enum { W = T(LANES) };
+    const ptrdiff_t step = (columns + W - 1) / W * W;
+    T(elem) *tops = scratch, *tails = tops + step, *e = tails + step;
+    const S(strip) strip = S(make_strip)(x, columns, n, x_stride, 0, e);
+    for (ptrdiff_t first = 0; first < step; first += BATCH * W) {
+        const ptrdiff_t end = step - first < BATCH * W ? step : first + BATCH * W;
+        T(v) top[BATCH];
+        T(rest) rest[BATCH];
+        for (ptrdiff_t i = first, k = 0; i < end; i += W, k++)
+            T(column_rest)(strip.from + i, strip.stride, n, strip.ahead, once, &top[k], &rest[k]);
+        for (ptrdiff_t i = first, k = 0; i < end; i += W, k++) {
+            if (op == FS_LOGSUMEXP) {
+                const T(v) result = T(logsumexp)(top[k], &rest[k]);
+                S(put_logsumexp)(y + i, 1, result, top[k], columns - i, x + i, n, 1, x_stride);
+            } else {
+                T(store)(tops + i, top[k]);
+                T(store)(tails + i, T(log_tail)(top[k], &rest[k]));
+            }
+        }
+    }
+    if (op == FS_LOG_SOFTMAX) S(put_strip)(strip.from, strip.stride, y, columns, n, y_stride, tops, tails, op);
+}
+
+/* A vector of columns too long for scratch memory: it is read two or three times, where it is. */
+typedef struct {
+    const S(elem) *x;
+    ptrdiff_t stride, count;
+    int negate;
+} S(long_column);
+
+static ALWAYS_INLINE T(v) S(long_column_at)(const S(long_column) *column, ptrdiff_t j) {
+    return S(load_some)(column->x + j * column->stride, column->count, column->negate);
+}
+
+static ALWAYS_INLINE T(v) S(long_column_top)(const S(long_column) *column, ptrdiff_t n) {
+    T(v) top = S(long_column_at)(column, 0);
+    for (ptrdiff_t j = 1; j < n; j++) top = T(max)(S(long_column_at)(column, j), top);
+    return top;
+}
+
+static ALWAYS_INLINE T(sum) S(long_column_sum)(const S(long_column) *column, ptrdiff_t n, const T(reference) *ref) {
+    T(sum) sum = T(sum_zero)();
+    for (ptrdiff_t j = 0; j < n; j++) {
+        T(v) e = S(long_column_at)(column, j);
+        T(exp)(&e, 1, ref, 0);
+        T(sum_add)(&sum, e);
+    }
+    return sum;
+}
+
+/* As column_rest (column_passes.h). */
+static NEVER_INLINE void S(long_column_rest)(const S(long_column) *column, ptrdiff_t n, T(v) *top, T(rest) *rest) {
+    const T(reference) ref = T(make_reference)(S(long_column_top)(column, n));
+    *top = S(long_column_at)(column, 0);
+    rest->sum = T(sum_zero)();
+    T(others)(rest, T(set1)(0));
+    for (ptrdiff_t j = 1; j < n; j++) {
+        const T(v) x = S(long_column_at)(column, j);
+        T(v) e = T(min)(*top, x), low;
+        *top = T(max)(x, *top);
+        T(exp_pair)(&e, &low, 1, &ref, 0);
+        T(sum_add_pair)(&rest->sum, e, low);
+    }
+}
+
+static NEVER_INLINE void S(long_columns)(const S(elem) *x, S(elem) *y, ptrdiff_t columns, ptrdiff_t n,
+                                         ptrdiff_t x_stride, ptrdiff_t y_stride, fs_operation op, int negate,
+                                         const double *scale) {
+    for (ptrdiff_t first = 0; first < columns; first += T(LANES)) {
+        const S(long_column) column = {x + first, x_stride, columns - first, negate};
+        T(reference) ref;
+        T(ending) ending;
+        if (op == FS_SOFTMAX) {
+            ref = T(make_reference)(S(long_column_top)(&column, n));
+            const T(sum) sum = S(long_column_sum)(&column, n, &ref);
+            const T(factor) factor = S(factors)(scale ? scale + first : NULL, column.count, &sum);
+            ending = (T(ending)){factor.hi, factor.lo};
+        } else {
+            T(v) top;
+            T(rest) rest;
+            S(long_column_rest)(&column, n, &top, &rest);
+            if (op == FS_LOGSUMEXP) {
+                const T(v) result = T(logsumexp)(top, &rest);
+                S(put_logsumexp)(y + first, 1, result, top, column.count, x + first, n, 1, x_stride);
+                continue;
+            }
+            ending = (T(ending)){top, T(log_tail)(top, &rest)};
+        }
+        for (ptrdiff_t j = 0; j < n; j++) {
+            T(v) value = S(long_column_at)(&column, j);
+            if (op == FS_SOFTMAX) T(exp)(&value, 1, &ref, 0);
+            S(store_some)(y + first + j * y_stride, T(end)(value, ending, op), column.count);
+        }
+    }
 }
 
 /* Types: S, computed in T. Max error, range, aliasing, scale: as for rows; last bits may differ from theirs. */
@@ -274,7 +253,14 @@ static ALWAYS_INLINE void S(columns)(const S(elem) *x, S(elem) *y, ptrdiff_t col
         S(long_columns)(x, y, columns, n, x_stride, y_stride, op, negate, scale);
         return;
     }
-    for (ptrdiff_t first = 0; first < columns; first += fit)
-        S(strip)(x + first, y + first, columns - first < fit ? columns - first : fit, n, x_stride, y_stride, scratch,
-                 op, negate, scale ? scale + first : NULL);
+    /* a scale might take scale / sum out of range, where the sum is not that of the column's own reference */
+    int once = !scale;
+    for (ptrdiff_t first = 0, count; first < columns; first += count) {
+        count = S(next_strip)(columns - first, fit);
+        if (op == FS_SOFTMAX)
+            S(strip_softmax)(x + first, y + first, count, n, x_stride, y_stride, scratch, negate,
+                             scale ? scale + first : NULL, &once);
+        else
+            S(strip_log)(x + first, y + first, count, n, x_stride, y_stride, scratch, op, &once);
+    }
 }

@@ -30,7 +30,8 @@
 #define BIAS_f64 100
 #define POWER_OF_BIAS_f32 0x1p60
 #define POWER_OF_BIAS_f64 0x1p100
-#define ORDINARY 63 /* 2 * 63 / ln 2 - BIAS_f32 + 1 < 125 */
+#define ORDINARY 63     /* 2 * 63 / ln 2 - BIAS_f32 + 1 < 125 */
+#define ORDINARY_TOP 91 /* round(63 / ln 2) */
 #define LOG2_E 0x1.71547652b82fep+0
 /* ln 2 cut to 38 bits, the last two of them 0, and the rest: n * LN2_TOP is exact for |n| < 2**17, without FMA too.
  */
@@ -87,6 +88,17 @@ static ALWAYS_INLINE exp_constants_f64 make_exp_constants_f64(void) {
         ref.rounder = sub_##T(add_##T(rounder, set1_##T(EXPONENT_BIAS + BIAS_##T)), ref.n_top);                      \
         ref.eighths = fma_##T(sub_##T(set1_##T(BIAS_##T), ref.n_top), set1_##T(8), rounder);                         \
         ref.floor = mul_##T(sub_##T(ref.n_top, set1_##T(EXPONENT_BIAS + BIAS_##T)), set1_##T(LN2_TOP));              \
+        return ref;                                                                                                  \
+    }                                                                                                                \
+    /* that of the largest ordinary maximum */                                                                       \
+    static ALWAYS_INLINE reference_##T ordinary_reference_##T(void) {                                                \
+        reference_##T ref;                                                                                           \
+        ref.constants = make_exp_constants_##T();                                                                    \
+        ref.shift = set1_##T(0);                                                                                     \
+        ref.n_top = set1_##T(ORDINARY_TOP);                                                                          \
+        ref.rounder = set1_##T(ROUNDER + EXPONENT_BIAS + BIAS_##T - ORDINARY_TOP);                                   \
+        ref.eighths = set1_##T(ROUNDER + 8 * (BIAS_##T - ORDINARY_TOP));                                             \
+        ref.floor = set1_##T((ORDINARY_TOP - EXPONENT_BIAS - BIAS_##T) * LN2_TOP);                                   \
         return ref;                                                                                                  \
     }
 DEFINE_REFERENCE(f32, 0x1.8p23f, 127)
@@ -152,6 +164,11 @@ static ALWAYS_INLINE void exp_f32(v_f32 *x, const int vectors, const reference_f
 #define EXP_CONSTANT_f64 1.0
 
 /* The exponentials of logarithms: those of float32 are exact enough without a low part. */
+static ALWAYS_INLINE void exp_end_pair_f32(const begun_f32 *from, v_f32 *e, v_f32 *low, const int vectors,
+                                           const reference_f32 *ref, const int ordinary) {
+    (void)low;
+    exp_end_f32(from, e, vectors, ref, ordinary);
+}
 static ALWAYS_INLINE void exp_pair_f32(v_f32 *x, v_f32 *low, const int vectors, const reference_f32 *ref,
                                        const int ordinary) {
     (void)low;
@@ -192,7 +209,9 @@ static ALWAYS_INLINE void exp_begin_f64(const v_f64 *x, begun_f64 *to, const int
 }
 
 /* The second half of exp_pair_f64; low may be NULL. */
-static ALWAYS_INLINE void exp_end_pair_f64(const begun_f64 *from, v_f64 *e, v_f64 *low, const int vectors) {
+static ALWAYS_INLINE void exp_end_pair_f64(const begun_f64 *from, v_f64 *e, v_f64 *low, const int vectors,
+                                           const reference_f64 *ref, const int ordinary) {
+    (void)ref, (void)ordinary;
     v_f64 r[TOGETHER_f64], s[TOGETHER_f64], q[TOGETHER_f64];
     EACH r[i] = from[i].r;
     EACH s[i] = power_of_two_f64(from[i].n_bits);
@@ -206,8 +225,7 @@ static ALWAYS_INLINE void exp_end_pair_f64(const begun_f64 *from, v_f64 *e, v_f6
 }
 static ALWAYS_INLINE void exp_end_f64(const begun_f64 *from, v_f64 *e, const int vectors, const reference_f64 *ref,
                                       const int ordinary) {
-    (void)ref, (void)ordinary;
-    exp_end_pair_f64(from, e, NULL, vectors);
+    exp_end_pair_f64(from, e, NULL, vectors, ref, ordinary);
 }
 
 /* x[i] = exp(x[i] - shift) * 2**-N; low[i], unless it is NULL, = what rounding it left, and the rounding of r with
@@ -217,7 +235,7 @@ static ALWAYS_INLINE void exp_pair_f64(v_f64 *x, v_f64 *low, const int vectors, 
                                        const int ordinary) {
     begun_f64 begun[TOGETHER_f64];
     exp_begin_f64(x, begun, vectors, ref, ordinary);
-    exp_end_pair_f64(begun, x, low, vectors);
+    exp_end_pair_f64(begun, x, low, vectors, ref, ordinary);
 }
 static ALWAYS_INLINE void exp_f64(v_f64 *x, const int vectors, const reference_f64 *ref, const int ordinary) {
     exp_pair_f64(x, NULL, vectors, ref, ordinary);

@@ -5,13 +5,17 @@
  *
  * Included once for each element type S, computed in T; see body.h. */
 
-static ALWAYS_INLINE void S(put_parts)(double *parts, T(v) top, const double *tails, ptrdiff_t count) {
-    T(elem) tops[T(LANES)];
+static ALWAYS_INLINE void S(put_parts)(double *parts, T(v) top, const T(rest) *rest, ptrdiff_t count) {
+    enum { W = T(LANES) };
+    double tails[W], all[2 * W];
+    T(elem) tops[W];
+    T(put_tails)(tails, top, rest);
     T(store)(tops, top);
-    for (ptrdiff_t i = 0; i < count && i < T(LANES); i++) {
-        parts[2 * i] = tops[i];
-        parts[2 * i + 1] = tails[i];
+    for (int i = 0; i < W; i++) {
+        all[2 * i] = tops[i];
+        all[2 * i + 1] = tails[i];
     }
+    memcpy(parts, all, 2 * (size_t)(count < W ? count : W) * sizeof *all);
 }
 
 /* Types: S, computed in T. Max error of a tail: 2 ULP of T. Range: all; NaN for a line that holds NaN or +inf, or
@@ -23,37 +27,27 @@ static ALWAYS_INLINE void S(rows_parts)(const S(elem) *x, ptrdiff_t rows, ptrdif
         const ptrdiff_t count = rows - first < together ? rows - first : together;
         const S(elem) *from = x + first * stride;
         S(references) group;
-        double tails[T(LANES)];
         const T(v) top = S(group_tops)(from, count, n, stride, 0, &group);
         T(rest) rest;
         S(group_rest)(from, NULL, count, n, stride, 0, &group, &rest);
-        T(put_tails)(tails, top, &rest);
-        S(put_parts)(parts + 2 * first, top, tails, count);
+        S(put_parts)(parts + 2 * first, top, &rest, count);
     }
-}
-
-static NEVER_INLINE void S(column_parts)(const S(column) *column, ptrdiff_t n, T(v) top, double *parts,
-                                         ptrdiff_t count) {
-    T(rest) rest;
-    S(rest_of_columns)(column, n, top, &rest);
-    double tails[T(LANES)];
-    T(put_tails)(tails, top, &rest);
-    S(put_parts)(parts, top, tails, count);
 }
 
 static ALWAYS_INLINE void S(short_rows_parts)(const S(elem) *x, ptrdiff_t rows, ptrdiff_t n, ptrdiff_t stride,
                                               double *parts, T(elem) *scratch) {
     enum { W = T(LANES) };
     T(elem) *memory = scratch + FS_SHORT_ROW * W;
+    int once = 1;
     for (ptrdiff_t first = 0; first < rows; first += W) {
         const ptrdiff_t count = rows - first < W ? rows - first : W;
         ptrdiff_t wide_stride = stride;
         const T(elem) *wide = S(wide_rows)(x + first * stride, count, n, &wide_stride, memory);
         T(gather_rows)(wide, count, n, wide_stride, scratch, 0);
-        T(bounds) bounds = {T(load)(scratch), T(load)(scratch)};
-        for (ptrdiff_t j = 1; j < n; j++) bounds = T(widen_bounds)(bounds, T(load)(scratch + j * W));
-        const T(column) column = {scratch, NULL, W, W, T(is_ordinary)(bounds)};
-        T(column_parts)(&column, n, bounds.top, parts + 2 * first, count);
+        T(v) top;
+        T(rest) rest;
+        T(column_rest)(scratch, W, n, 0, &once, &top, &rest);
+        S(put_parts)(parts + 2 * first, top, &rest, count);
     }
 }
 
@@ -61,22 +55,20 @@ static ALWAYS_INLINE void S(columns_parts)(const S(elem) *x, ptrdiff_t columns, 
                                            double *parts, T(elem) *scratch) {
     enum { W = T(LANES) };
     const ptrdiff_t fit = S(strip_width)(n);
-    if (fit == 0) {
-        for (ptrdiff_t first = 0; first < columns; first += W) {
-            const S(column) column = {NULL, x + first, stride, columns - first, 0};
-            T(v) top = S(column_at)(&column, 0, 0);
-            for (ptrdiff_t j = 1; j < n; j++) top = T(max)(S(column_at)(&column, j, 0), top);
-            S(column_parts)(&column, n, top, parts + 2 * first, column.count);
-        }
-        return;
+    int once = 1;
+    T(v) top;
+    T(rest) rest;
+    for (ptrdiff_t first = 0; fit == 0 && first < columns; first += W) {
+        const S(long_column) column = {x + first, stride, columns - first, 0};
+        S(long_column_rest)(&column, n, &top, &rest);
+        S(put_parts)(parts + 2 * first, top, &rest, column.count);
     }
-    for (ptrdiff_t first = 0; first < columns; first += fit) {
-        const ptrdiff_t count = columns - first < fit ? columns - first : fit, step = (count + W - 1) / W * W;
-        T(elem) *tops = scratch, *packed = scratch + step;
-        const int ordinary = S(pack)(x + first, count, n, stride, packed, tops, step, 0);
-        for (ptrdiff_t i = 0; i < step; i += W) {
-            const T(column) column = {packed + i, NULL, step, W, ordinary};
-            T(column_parts)(&column, n, T(load)(tops + i), parts + 2 * (first + i), count - i);
+    for (ptrdiff_t first = 0, count; fit > 0 && first < columns; first += count) {
+        count = S(next_strip)(columns - first, fit);
+        const S(strip) strip = S(make_strip)(x + first, count, n, stride, 0, scratch);
+        for (ptrdiff_t i = 0; i < count; i += W) {
+            T(column_rest)(strip.from + i, strip.stride, n, strip.ahead, &once, &top, &rest);
+            S(put_parts)(parts + 2 * (first + i), top, &rest, count - i);
         }
     }
 }

@@ -55,115 +55,137 @@ static ALWAYS_INLINE int S(is_ordinary)(S(bounds) bounds) {
     return T(all)(T(ge)(limit, T(max)(bounds.top, low)));
 }
 
-/* What row_exp and its parts are to do, known when they are compiled. */
+/* What exp_and_sum and its parts are to do, known when they are compiled. */
 typedef struct {
     int ordinary;   /* every |x| <= ORDINARY (exp.h) */
     int kept;       /* store the exponentials */
     int one_by_one; /* add each to the sum, not to runs (sum.h) */
     int negate;     /* of -x */
     int bounded;    /* find the bounds of x, too */
+    int rest;       /* (and then) leave out one maximum of each lane */
 } S(how);
 
-/* The first half of the exponentials of a few vectors at x. */
-static ALWAYS_INLINE void S(begin_at)(const S(elem) *x, T(begun) *to, int vectors, const T(reference) *ref,
-                                      S(bounds) *bounds, const S(how) how) {
+/* The first half of the exponentials of a few vectors at x. To leave out the maximum, that of the smaller of each x
+ * and the maximum so far: what is never the smaller is the maximum of all. */
+static ALWAYS_INLINE void S(begin_at)(const S(elem) *x, ptrdiff_t step, T(begun) *to, int vectors,
+                                      const T(reference) *ref, S(bounds) *bounds, const S(how) how) {
     T(v) v[T(TOGETHER)];
-    for (int k = 0; k < vectors; k++) v[k] = S(load_signed)(x + k * T(LANES), how.negate);
-    if (how.bounded)
-        for (int k = 0; k < vectors; k++) *bounds = S(widen_bounds)(*bounds, v[k]);
+    for (int k = 0; k < vectors; k++) {
+        v[k] = S(load_signed)(x + k * step, how.negate);
+        if (how.rest) KEEP_LOADED(v[k]);
+        const T(v) smaller = how.rest ? T(min)(bounds->top, v[k]) : v[k];
+        if (how.bounded) *bounds = S(widen_bounds)(*bounds, v[k]);
+        v[k] = smaller;
+    }
     T(exp_begin)(v, to, vectors, ref, how.ordinary);
 }
 
-/* The second half, to v, and to e + at if they are kept. */
-static ALWAYS_INLINE void S(end_at)(const T(begun) *from, T(v) *v, T(elem) *e, ptrdiff_t at, int vectors,
-                                    const T(reference) *ref, const S(how) how) {
-    T(exp_end)(from, v, vectors, ref, how.ordinary);
+/* The second half, to v and what rounding it left to low, where logarithms want that; to e + at, if they are kept. */
+static ALWAYS_INLINE void S(end_at)(const T(begun) *from, T(v) *v, T(v) *low, T(elem) *e, ptrdiff_t at,
+                                    ptrdiff_t step, int vectors, const T(reference) *ref, const S(how) how) {
+    if (how.rest)
+        T(exp_end_pair)(from, v, low, vectors, ref, how.ordinary);
+    else
+        T(exp_end)(from, v, vectors, ref, how.ordinary);
     if (how.kept)
-        for (int k = 0; k < vectors; k++) T(store)(e + at + k * T(LANES), v[k]);
+        for (int k = 0; k < vectors; k++) T(store)(e + at + k * step, v[k]);
 }
 
-/* Adds v, or the vectors stored at `waiting` unless it is NULL, to the sum or the run, which then have the row's
- * first `end` elements; folds a full run. */
-static ALWAYS_INLINE void S(add_to_sum)(const T(v) *v, const T(elem) *waiting, int vectors, ptrdiff_t end,
-                                        T(sum) *sum, T(run) *run, const S(how) how) {
+/* Adds v, or the vectors stored at `waiting` unless it is NULL, to the sum or the run, which then have the first
+ * `end` vectors; folds a full run. */
+static ALWAYS_INLINE void S(add_to_sum)(const T(v) *v, const T(v) *low, const T(elem) *waiting, int vectors,
+                                        ptrdiff_t end, T(sum) *sum, T(run) *run, const S(how) how) {
     for (int k = 0; k < vectors; k++) {
         if (waiting)
             T(sum_add_at)(sum, waiting + k * T(LANES));
+        else if (how.rest)
+            T(sum_add_pair)(sum, v[k], low[k]);
         else if (how.one_by_one)
             T(sum_add)(sum, v[k]);
         else
             T(run_add)(run, v[k]);
     }
-    if (!how.one_by_one && end % (FOLD * T(LANES)) == 0) T(sum_fold)(sum, run);
+    if (!how.one_by_one && end % FOLD == 0) T(sum_fold)(sum, run);
 }
 
 /* Fetches a few vectors of what lies `ahead`, and of `later`, unless it is NULL, to be stored to. */
-static ALWAYS_INLINE void S(fetch)(const S(elem) *x, ptrdiff_t ahead, const S(elem) *later, ptrdiff_t at,
-                                   int vectors) {
-    for (int k = 0; k < vectors; k++) prefetch(x + at + k * T(LANES) + ahead);
+static ALWAYS_INLINE void S(fetch)(const S(elem) *x, ptrdiff_t step, ptrdiff_t ahead, const S(elem) *later,
+                                   ptrdiff_t at, int vectors) {
+    for (int k = 0; k < vectors; k++) prefetch(x + (at + k) * step + ahead);
     if (later)
-        for (int k = 0; k < vectors; k++) prefetch_for_store(later + at + k * T(LANES));
+        for (int k = 0; k < vectors; k++) prefetch_for_store(later + (at + k) * step);
 }
 
-/* The sum of exp(x) * 2**-N, and these in e if they are kept; `bounds`, if they are wanted, becomes what bounds x.
- * While it reads x it fetches the elements `ahead` further on, the next group, so that its first stage does not wait
- * for memory; and for the same reason the lines of `later`, unless it is NULL, where the last stage will store.
+/* The sum of exp(x) * 2**-N, and these in e if they are kept; `bounds`, if they are wanted, becomes what bounds x. x
+ * is n vectors, the next of a row beside the last or those of a column's lines, and `left` elements more of a row.
+ * While it reads x it fetches what lies `ahead`, the next group, so that its first stage does not wait for memory;
+ * and for the same reason the lines of `later`, unless it is NULL, where the last stage will store.
  *
  * An exponential is a chain of a dozen steps, and a core's schedulers hold only some 64 instructions that wait for
  * the step before. So that there are others to go on with, turns of the loop overlap: one begins some vectors, the
  * next ends them, and the one after that adds them to the sum. */
-static ALWAYS_INLINE T(sum) S(row_exp)(const S(elem) *x, T(elem) *e, ptrdiff_t n, T(reference) ref, ptrdiff_t ahead,
-                                       const S(elem) *later, S(bounds) *bounds, const S(how) how) {
+static ALWAYS_INLINE T(sum)
+    S(exp_and_sum)(const S(elem) *x, ptrdiff_t x_step, T(elem) *e, ptrdiff_t e_step, ptrdiff_t n, ptrdiff_t left,
+                   T(reference) ref, ptrdiff_t ahead, const S(elem) *later, S(bounds) *bounds, const S(how) how) {
     enum { W = T(LANES) };
-    const int overlap = how.kept ? T(OVERLAP) : T(OVERLAP_UNSTORED), turn = overlap ? overlap : T(TOGETHER);
-    const ptrdiff_t step = turn * W;
-    const int in_memory = how.one_by_one && T(SUMS_FROM_MEMORY);
-    T(v) last = S(load_signed)(x + n - W, how.negate);
+    const int overlap = how.kept || how.rest ? T(OVERLAP) : T(OVERLAP_UNSTORED);
+    const int turn = overlap ? overlap : T(TOGETHER), in_memory = how.one_by_one && T(SUMS_FROM_MEMORY);
+    const ptrdiff_t first = how.rest; /* which the maximum starts with */
+    T(v) last = S(load_signed)(left ? x + (n - 1) * x_step + left : x, how.negate);
     T(sum) sum = T(sum_zero)();
     T(run) run = T(run_start)();
     S(bounds) widest = {last, last};
     T(begun) begun[T(TOGETHER)];
-    T(v) v[T(TOGETHER)];
+    T(v) v[T(TOGETHER)], low[T(TOGETHER)];
     _Alignas(64) T(elem) waiting[2][W * T(TOGETHER)]; /* for the sum: every other turn */
-    ptrdiff_t i = 0, other = 0;
-    if (overlap && n >= step) {
-        S(fetch)(x, ahead, later, 0, turn);
-        S(begin_at)(x, begun, turn, &ref, &widest, how);
-        for (i = step; i + step <= n; i += step) {
-            S(fetch)(x, ahead, later, i, turn);
-            if (!in_memory && i > step) S(add_to_sum)(v, NULL, turn, i - step, &sum, &run, how);
-            S(end_at)(begun, v, e, i - step, turn, &ref, how);
+    ptrdiff_t j = first, other = 0;
+    if (overlap && n - first >= turn) {
+        S(fetch)(x, x_step, ahead, later, j, turn);
+        S(begin_at)(x + j * x_step, x_step, begun, turn, &ref, &widest, how);
+        for (j += turn; j + turn <= n; j += turn) {
+            S(fetch)(x, x_step, ahead, later, j, turn);
+            if (!in_memory && j > first + turn) S(add_to_sum)(v, low, NULL, turn, j - turn, &sum, &run, how);
+            S(end_at)(begun, v, low, e, (j - turn) * e_step, e_step, turn, &ref, how);
             if (in_memory)
                 for (int k = 0; k < turn; k++) T(store)(waiting[other] + k * W, v[k]);
-            S(begin_at)(x + i, begun, turn, &ref, &widest, how);
+            S(begin_at)(x + j * x_step, x_step, begun, turn, &ref, &widest, how);
             other = !other;
-            if (in_memory && i > step) S(add_to_sum)(NULL, waiting[other], turn, i - step, &sum, &run, how);
+            if (in_memory && j > first + turn)
+                S(add_to_sum)(NULL, NULL, waiting[other], turn, j - turn, &sum, &run, how);
         }
-        if (i > step) S(add_to_sum)(v, in_memory ? waiting[!other] : NULL, turn, i - step, &sum, &run, how);
-        S(end_at)(begun, v, e, i - step, turn, &ref, how);
-        S(add_to_sum)(v, NULL, turn, i, &sum, &run, how);
+        if (j > first + turn)
+            S(add_to_sum)(v, low, in_memory ? waiting[!other] : NULL, turn, j - turn, &sum, &run, how);
+        S(end_at)(begun, v, low, e, (j - turn) * e_step, e_step, turn, &ref, how);
+        S(add_to_sum)(v, low, NULL, turn, j, &sum, &run, how);
     }
-    for (; !overlap && i + step <= n; i += step) {
-        S(fetch)(x, ahead, later, i, turn);
-        S(begin_at)(x + i, begun, turn, &ref, &widest, how);
-        S(end_at)(begun, v, e, i, turn, &ref, how);
-        S(add_to_sum)(v, NULL, turn, i + step, &sum, &run, how);
+    for (; !overlap && j + turn <= n; j += turn) {
+        S(fetch)(x, x_step, ahead, later, j, turn);
+        S(begin_at)(x + j * x_step, x_step, begun, turn, &ref, &widest, how);
+        S(end_at)(begun, v, low, e, j * e_step, e_step, turn, &ref, how);
+        S(add_to_sum)(v, low, NULL, turn, j + turn, &sum, &run, how);
     }
-    for (; i + W <= n; i += W) {
-        S(fetch)(x, ahead, later, i, 1);
-        S(begin_at)(x + i, begun, 1, &ref, &widest, how);
-        S(end_at)(begun, v, e, i, 1, &ref, how);
-        S(add_to_sum)(v, NULL, 1, i + W, &sum, &run, how);
+    for (; j < n; j++) {
+        S(fetch)(x, x_step, ahead, later, j, 1);
+        S(begin_at)(x + j * x_step, x_step, begun, 1, &ref, &widest, how);
+        S(end_at)(begun, v, low, e, j * e_step, e_step, 1, &ref, how);
+        S(add_to_sum)(v, low, NULL, 1, j + 1, &sum, &run, how);
     }
-    if (i < n) {
+    if (left) {
         T(exp)(&last, 1, &ref, how.ordinary);
-        if (how.kept) T(store)(e + n - W, last);
-        last = T(keep)(S(lanes_from)(i - (n - W)), last);
-        S(add_to_sum)(&last, NULL, 1, n, &sum, &run, how);
+        if (how.kept) T(store)(e + (n - 1) * e_step + left, last);
+        last = T(keep)(S(lanes_from)(W - left), last);
+        S(add_to_sum)(&last, NULL, NULL, 1, n + 1, &sum, &run, how);
     }
     if (!how.one_by_one) T(sum_fold)(&sum, &run);
     if (how.bounded) *bounds = widest;
     return sum;
+}
+
+/* The same of a row. */
+static ALWAYS_INLINE T(sum) S(row_exp)(const S(elem) *x, T(elem) *e, ptrdiff_t n, T(reference) ref, ptrdiff_t ahead,
+                                       const S(elem) *later, S(bounds) *bounds, const S(how) how) {
+    enum { W = T(LANES) };
+    return S(exp_and_sum)(x, W, e, W, n / W, n % W, ref, ahead, later, bounds, how);
 }
 
 /* Of a few vectors, the exponentials below the maximum join the sum, and the maxima are counted. */
@@ -186,7 +208,7 @@ static ALWAYS_INLINE T(sum) S(row_rest)(const S(elem) *x, ptrdiff_t n, T(elem) t
     T(v) v[T(TOGETHER)], tops_v = T(set1)(0);
     ptrdiff_t i = 0;
     for (; i + STEP <= n; i += STEP) {
-        S(fetch)(x, ahead, NULL, i, T(TOGETHER));
+        S(fetch)(x + i, W, ahead, NULL, 0, T(TOGETHER));
         for (int k = 0; k < T(TOGETHER); k++) v[k] = S(load)(x + i + k * W);
         S(split)(v, T(TOGETHER), top_v, &ref, ordinary, &sum, &tops_v);
     }
@@ -219,23 +241,23 @@ static ALWAYS_INLINE void S(row_exp_scale)(const S(elem) *x, S(elem) *y, ptrdiff
     T(v) v[TURN];
     ptrdiff_t i = 0;
     if (T(OVERLAP) != 0 && n >= STEP) {
-        S(begin_at)(x, begun, TURN, &ref, NULL, how);
+        S(begin_at)(x, W, begun, TURN, &ref, NULL, how);
         for (i = STEP; i + STEP <= n; i += STEP) {
-            S(end_at)(begun, v, NULL, 0, TURN, &ref, how);
-            S(begin_at)(x + i, begun, TURN, &ref, NULL, how);
+            S(end_at)(begun, v, NULL, NULL, 0, W, TURN, &ref, how);
+            S(begin_at)(x + i, W, begun, TURN, &ref, NULL, how);
             S(scale_at)(v, y + i - STEP, TURN, factor);
         }
-        S(end_at)(begun, v, NULL, 0, TURN, &ref, how);
+        S(end_at)(begun, v, NULL, NULL, 0, W, TURN, &ref, how);
         S(scale_at)(v, y + i - STEP, TURN, factor);
     }
     for (; T(OVERLAP) == 0 && i + STEP <= n; i += STEP) {
-        S(begin_at)(x + i, begun, TURN, &ref, NULL, how);
-        S(end_at)(begun, v, NULL, 0, TURN, &ref, how);
+        S(begin_at)(x + i, W, begun, TURN, &ref, NULL, how);
+        S(end_at)(begun, v, NULL, NULL, 0, W, TURN, &ref, how);
         S(scale_at)(v, y + i, TURN, factor);
     }
     for (; i + W <= n; i += W) {
-        S(begin_at)(x + i, begun, 1, &ref, NULL, how);
-        S(end_at)(begun, v, NULL, 0, 1, &ref, how);
+        S(begin_at)(x + i, W, begun, 1, &ref, NULL, how);
+        S(end_at)(begun, v, NULL, NULL, 0, W, 1, &ref, how);
         S(scale_at)(v, y + i, 1, factor);
     }
     if (i < n) {

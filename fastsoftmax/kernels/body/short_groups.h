@@ -54,16 +54,33 @@ static ALWAYS_INLINE void T(groups_of)(const T(elem) *x, T(elem) *y, ptrdiff_t r
                                        const double *scale) {
     enum { W = T(LANES) };
     T(v) tops[T(GROUPS)];
+    T(rest) rests[T(GROUPS)];
     T(ending) endings[T(GROUPS)];
+    int once = !scale; /* as for columns */
     for (ptrdiff_t i = 0; i < rows; i += W)
         T(gather_rows)(x + i * x_stride, rows - i < W ? rows - i : W, n, x_stride, scratch + i * n, negate);
-    for (ptrdiff_t i = 0; i < rows; i += W) {
+    for (ptrdiff_t i = 0, k = 0; i < rows; i += W, k++) {
         T(elem) *packed = scratch + i * n;
-        T(bounds) bounds = {T(load)(packed), T(load)(packed)};
-        for (ptrdiff_t j = 1; j < n; j++) bounds = T(widen_bounds)(bounds, T(load)(packed + j * W));
-        const T(column) column = {packed, NULL, W, W, T(is_ordinary)(bounds)};
-        tops[i / W] = bounds.top;
-        endings[i / W] = T(column_ending)(&column, n, bounds.top, op, 0, scale ? scale + i : NULL, rows - i);
+        if (op != FS_SOFTMAX) {
+            T(column_rest)(packed, W, n, 0, &once, &tops[k], &rests[k]);
+            continue;
+        }
+        if (once) {
+            once = T(column_exp_once)(packed, W, n, 0, packed, W, &rests[k].sum);
+            if (once) continue;
+            T(gather_rows)(x + i * x_stride, rows - i < W ? rows - i : W, n, x_stride, packed, negate);
+        }
+        T(column_exp_twice)(packed, W, n, packed, W, &rests[k].sum);
+    }
+    for (ptrdiff_t i = 0, k = 0; i < rows; i += W, k++) {
+        if (op == FS_SOFTMAX) {
+            const T(factor) factor = T(factors)(scale ? scale + i : NULL, rows - i, &rests[k].sum);
+            endings[k] = (T(ending)){factor.hi, factor.lo};
+        } else if (op == FS_LOG_SOFTMAX) {
+            endings[k] = (T(ending)){tops[k], T(log_tail)(tops[k], &rests[k])};
+        } else {
+            endings[k].a = T(logsumexp)(tops[k], &rests[k]);
+        }
     }
     for (ptrdiff_t i = 0; i < rows; i += W) {
         T(elem) *to = y + i * y_stride;

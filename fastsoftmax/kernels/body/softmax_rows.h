@@ -37,7 +37,7 @@ static ALWAYS_INLINE void S(negate_rows)(const S(elem) *x, S(elem) *y, ptrdiff_t
  * times a power of two, sums that add each on its own are too, and so the results have the same bits. */
 static ALWAYS_INLINE int S(group_exp_once)(const S(elem) *x, T(elem) *e, ptrdiff_t count, ptrdiff_t n,
                                            ptrdiff_t x_stride, ptrdiff_t e_stride, T(sum) *sum) {
-    const T(reference) ref = T(make_reference)(T(set1)(ORDINARY));
+    const T(reference) ref = T(ordinary_reference)();
     const ptrdiff_t ahead = (T(READ_ONCE) + n - 1) / n * x_stride;
     S(bounds) all = {T(set1)(0), T(set1)(0)};
     T(row_sums) sums;

@@ -45,6 +45,7 @@ TWO(f32, add, _mm256_add_ps)
 TWO(f32, sub, _mm256_sub_ps)
 TWO(f32, mul, _mm256_mul_ps)
 TWO(f32, max, _mm256_max_ps)     /* x > y ? x : y, so y where either is NaN */
+TWO(f32, min, _mm256_min_ps)     /* x < y ? x : y, so y where either is NaN */
 TWO(f32, keep, _mm256_and_ps)    /* mask, y: y where the mask is set, else 0 */
 TWO(f32, drop, _mm256_andnot_ps) /* mask, y: 0 where the mask is set, else y */
 TWO(f64, add, _mm256_add_pd)
@@ -52,6 +53,7 @@ TWO(f64, sub, _mm256_sub_pd)
 TWO(f64, mul, _mm256_mul_pd)
 TWO(f64, div, _mm256_div_pd)
 TWO(f64, max, _mm256_max_pd)
+TWO(f64, min, _mm256_min_pd)
 TWO(f64, keep, _mm256_and_pd)
 TWO(f64, drop, _mm256_andnot_pd)
 #undef TWO

@@ -40,6 +40,10 @@ static ALWAYS_INLINE v_f64 div_f64(v_f64 x, v_f64 y) { return _mm512_div_pd(x, y
 static ALWAYS_INLINE v_f32 max_f32(v_f32 x, v_f32 y) { return _mm512_max_ps(x, y); }
 static ALWAYS_INLINE v_f64 max_f64(v_f64 x, v_f64 y) { return _mm512_max_pd(x, y); }
 
+/* x < y ? x : y, so y where either is NaN */
+static ALWAYS_INLINE v_f32 min_f32(v_f32 x, v_f32 y) { return _mm512_min_ps(x, y); }
+static ALWAYS_INLINE v_f64 min_f64(v_f64 x, v_f64 y) { return _mm512_min_pd(x, y); }
+
 /* The vector whose bits, as unsigned integers, are larger. */
 static ALWAYS_INLINE v_f32 bits_max_f32(v_f32 x, v_f32 y) {
     return _mm512_castsi512_ps(_mm512_max_epu32(_mm512_castps_si512(x), _mm512_castps_si512(y)));

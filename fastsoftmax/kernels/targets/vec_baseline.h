@@ -84,6 +84,8 @@ LANEWISE(f64, v, div, (v_f64 x, v_f64 y), x.lane[i] / y.lane[i])
 /* y where either is NaN */
 LANEWISE(f32, v, max, (v_f32 x, v_f32 y), x.lane[i] > y.lane[i] ? x.lane[i] : y.lane[i])
 LANEWISE(f64, v, max, (v_f64 x, v_f64 y), x.lane[i] > y.lane[i] ? x.lane[i] : y.lane[i])
+LANEWISE(f32, v, min, (v_f32 x, v_f32 y), x.lane[i] < y.lane[i] ? x.lane[i] : y.lane[i])
+LANEWISE(f64, v, min, (v_f64 x, v_f64 y), x.lane[i] < y.lane[i] ? x.lane[i] : y.lane[i])
 
 /* The vector whose bits, as unsigned integers, are larger. */
 static ALWAYS_INLINE uint32_t larger_u32(uint32_t x, uint32_t y) { return x > y ? x : y; }

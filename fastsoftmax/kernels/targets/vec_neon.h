@@ -66,6 +66,10 @@ EACH_Q(f64, v, div, (v_f64 x, v_f64 y), vdivq_f64(x.q[i], y.q[i]))
 EACH_Q(f32, v, max, (v_f32 x, v_f32 y), vbslq_f32(vcgtq_f32(x.q[i], y.q[i]), x.q[i], y.q[i]))
 EACH_Q(f64, v, max, (v_f64 x, v_f64 y), vbslq_f64(vcgtq_f64(x.q[i], y.q[i]), x.q[i], y.q[i]))
 
+/* x < y ? x : y, so y where either is NaN */
+EACH_Q(f32, v, min, (v_f32 x, v_f32 y), vbslq_f32(vcltq_f32(x.q[i], y.q[i]), x.q[i], y.q[i]))
+EACH_Q(f64, v, min, (v_f64 x, v_f64 y), vbslq_f64(vcltq_f64(x.q[i], y.q[i]), x.q[i], y.q[i]))
+
 /* The vector whose bits, as unsigned integers, are larger. */
 EACH_Q(f32, v, bits_max, (v_f32 x, v_f32 y),
        vreinterpretq_f32_u32(vmaxq_u32(vreinterpretq_u32_f32(x.q[i]), vreinterpretq_u32_f32(y.q[i]))))

@@ -1,0 +1,63 @@
+/* The passes over one vector of columns, a column a lane, or of rows brought to a row a lane. Element j of them is
+ * the vector at x + j * stride.
+ *
+ * Columns are read once if they turn out to be ordinary (exp.h): their maxima need not be known before, since the
+ * reference of the largest ordinary one serves all. Any others are read twice, maxima first. Exponentials and sums
+ * are then the same but for a power of two, and the results have the same bits; whether a column's neighbours are
+ * ordinary does not show.
+ *
+ * Included once for each type T that is computed in; see body.h. */
+
+/* The exponentials, `e_step` from line to line in e, and their sum, if all columns are ordinary; else 0. While it
+ * reads x it fetches what lies `ahead`. Aliasing: e may be x, but then x is lost. */
+static NEVER_INLINE int T(column_exp_once)(const T(elem) *x, ptrdiff_t stride, ptrdiff_t n, ptrdiff_t ahead,
+                                           T(elem) *e, ptrdiff_t e_step, T(sum) *sum) {
+    T(bounds) bounds;
+    *sum = T(exp_and_sum)(x, stride, e, e_step, n, 0, T(ordinary_reference)(), ahead, NULL, &bounds,
+                          (T(how)){.ordinary = 1, .kept = 1, .one_by_one = 1, .bounded = 1});
+    return T(is_ordinary)(bounds);
+}
+
+static ALWAYS_INLINE T(bounds) T(column_bounds)(const T(elem) *x, ptrdiff_t stride, ptrdiff_t n) {
+    T(bounds) bounds = {T(load)(x), T(load)(x)};
+    for (ptrdiff_t j = 1; j < n; j++) bounds = T(widen_bounds)(bounds, T(load)(x + j * stride));
+    return bounds;
+}
+
+/* The same of any columns. */
+static NEVER_INLINE void T(column_exp_twice)(const T(elem) *x, ptrdiff_t stride, ptrdiff_t n, T(elem) *e,
+                                             ptrdiff_t e_step, T(sum) *sum) {
+    const T(bounds) bounds = T(column_bounds)(x, stride, n);
+    const T(reference) ref = T(make_reference)(bounds.top);
+    const T(how) how = {.kept = 1, .one_by_one = 1}, ordinary = {.ordinary = 1, .kept = 1, .one_by_one = 1};
+    *sum = T(is_ordinary)(bounds) ? T(exp_and_sum)(x, stride, e, e_step, n, 0, ref, 0, NULL, NULL, ordinary)
+                                  : T(exp_and_sum)(x, stride, e, e_step, n, 0, ref, 0, NULL, NULL, how);
+}
+
+/* For the logarithms: the maxima, and the sums of all but one maximum of each column. */
+static NEVER_INLINE int T(column_rest_once)(const T(elem) *x, ptrdiff_t stride, ptrdiff_t n, ptrdiff_t ahead,
+                                            T(v) *top, T(rest) *rest) {
+    T(bounds) bounds;
+    rest->sum = T(exp_and_sum)(x, stride, NULL, 0, n, 0, T(ordinary_reference)(), ahead, NULL, &bounds,
+                               (T(how)){.ordinary = 1, .one_by_one = 1, .bounded = 1, .rest = 1});
+    T(refer_to_top)(&rest->sum, bounds.top);
+    T(others)(rest, T(set1)(0));
+    *top = bounds.top;
+    return T(is_ordinary)(bounds);
+}
+
+static NEVER_INLINE void T(column_rest_twice)(const T(elem) *x, ptrdiff_t stride, ptrdiff_t n, T(v) *top,
+                                              T(rest) *rest) {
+    T(bounds) bounds = T(column_bounds)(x, stride, n);
+    rest->sum = T(exp_and_sum)(x, stride, NULL, 0, n, 0, T(make_reference)(bounds.top), 0, NULL, &bounds,
+                               (T(how)){.one_by_one = 1, .bounded = 1, .rest = 1});
+    T(others)(rest, T(set1)(0));
+    *top = bounds.top;
+}
+
+/* By reading once, while that goes well. */
+static ALWAYS_INLINE void T(column_rest)(const T(elem) *x, ptrdiff_t stride, ptrdiff_t n, ptrdiff_t ahead, int *once,
+                                         T(v) *top, T(rest) *rest) {
+    if (*once) *once = T(column_rest_once)(x, stride, n, ahead, top, rest);
+    if (!*once) T(column_rest_twice)(x, stride, n, top, rest);
+}
