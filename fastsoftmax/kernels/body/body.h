@@ -40,17 +40,18 @@ enum { STREAM_FROM = 1024 * 1024 };
  * early. More rows share what a group costs, and so many cross from memory in one go. */
 enum { GROUP_BYTES = 64 * 1024 };
 
-/* Rows of no more elements are read once by softmax (not with a scale, nor once a group was not ordinary), and their
- * exponentials join the sum one by one. In float32 the runs (sum.h) are quicker for longer rows. */
-enum { READ_ONCE_f32 = 1024, READ_ONCE_f64 = 2048 };
-_Static_assert(READ_ONCE_f64 * sizeof(double) <= FS_ROWS_SCRATCH, "rows in place wait in scratch memory");
+/* Rows that softmax reads once are fetched so many elements early. */
+enum { READ_AHEAD_f32 = 1024, READ_AHEAD_f64 = 2048 };
+
+/* Rows of no more vectors are summed for their logarithms one by one, longer ones by runs (sum.h). */
+enum { FEW = 8 };
 
 /* begun vectors are at most TOGETHER, and a run ends with a turn (row_passes.h) */
-_Static_assert(OVERLAP_f32 <= (int)TOGETHER_f32 && OVERLAP_UNSTORED_f32 <= (int)TOGETHER_f32, "OVERLAP");
-_Static_assert(OVERLAP_f64 <= (int)TOGETHER_f64 && OVERLAP_UNSTORED_f64 <= (int)TOGETHER_f64, "OVERLAP");
+_Static_assert(OVERLAP_f32 <= (int)TOGETHER_f32 && OVERLAP_RUNS_f32 <= (int)TOGETHER_f32, "OVERLAP");
+_Static_assert(OVERLAP_f64 <= (int)TOGETHER_f64 && OVERLAP_RUNS_f64 <= (int)TOGETHER_f64, "OVERLAP");
 _Static_assert(FOLD % TOGETHER_f32 == 0 && FOLD % TOGETHER_f64 == 0, "FOLD");
 _Static_assert(FOLD % (OVERLAP_f32 + (OVERLAP_f32 == 0)) == 0, "FOLD");
-_Static_assert(FOLD % (OVERLAP_UNSTORED_f32 + (OVERLAP_UNSTORED_f32 == 0)) == 0, "FOLD");
+_Static_assert(FOLD % (OVERLAP_RUNS_f32 + (OVERLAP_RUNS_f32 == 0)) == 0, "FOLD");
 
 /* The gradients' strips are no wider than this, and then fit half of the second cache. */
 enum { BACKWARD_STRIP = 256 * 1024, BACKWARD_COLUMNS = 512 };

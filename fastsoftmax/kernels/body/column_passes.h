@@ -14,7 +14,7 @@ static NEVER_INLINE int T(column_exp_once)(const T(elem) *x, ptrdiff_t stride, p
                                            T(elem) *e, ptrdiff_t e_step, T(sum) *sum) {
     T(bounds) bounds;
     *sum = T(exp_and_sum)(x, stride, e, e_step, n, 0, T(ordinary_reference)(), ahead, NULL, &bounds,
-                          (T(how)){.ordinary = 1, .kept = 1, .one_by_one = 1, .bounded = 1});
+                          (T(how)){.ordinary = 1, .kept = 1, .bounded = 1});
     return T(is_ordinary)(bounds);
 }
 
@@ -29,7 +29,7 @@ static NEVER_INLINE void T(column_exp_twice)(const T(elem) *x, ptrdiff_t stride,
                                              ptrdiff_t e_step, T(sum) *sum) {
     const T(bounds) bounds = T(column_bounds)(x, stride, n);
     const T(reference) ref = T(make_reference)(bounds.top);
-    const T(how) how = {.kept = 1, .one_by_one = 1}, ordinary = {.ordinary = 1, .kept = 1, .one_by_one = 1};
+    const T(how) how = {.kept = 1}, ordinary = {.ordinary = 1, .kept = 1};
     *sum = T(is_ordinary)(bounds) ? T(exp_and_sum)(x, stride, e, e_step, n, 0, ref, 0, NULL, NULL, ordinary)
                                   : T(exp_and_sum)(x, stride, e, e_step, n, 0, ref, 0, NULL, NULL, how);
 }
@@ -39,7 +39,7 @@ static NEVER_INLINE int T(column_rest_once)(const T(elem) *x, ptrdiff_t stride, 
                                             T(v) *top, T(rest) *rest) {
     T(bounds) bounds;
     rest->sum = T(exp_and_sum)(x, stride, NULL, 0, n, 0, T(ordinary_reference)(), ahead, NULL, &bounds,
-                               (T(how)){.ordinary = 1, .one_by_one = 1, .bounded = 1, .rest = 1});
+                               (T(how)){.ordinary = 1, .bounded = 1, .rest = 1});
     T(refer_to_top)(&rest->sum, bounds.top);
     T(others)(rest, T(set1)(0));
     *top = bounds.top;
@@ -50,7 +50,7 @@ static NEVER_INLINE void T(column_rest_twice)(const T(elem) *x, ptrdiff_t stride
                                               T(rest) *rest) {
     T(bounds) bounds = T(column_bounds)(x, stride, n);
     rest->sum = T(exp_and_sum)(x, stride, NULL, 0, n, 0, T(make_reference)(bounds.top), 0, NULL, &bounds,
-                               (T(how)){.one_by_one = 1, .bounded = 1, .rest = 1});
+                               (T(how)){.bounded = 1, .rest = 1});
     T(others)(rest, T(set1)(0));
     *top = bounds.top;
 }

@@ -15,17 +15,46 @@ static ALWAYS_INLINE double S(first_lane)(v_f64 v) {
     return lane[0];
 }
 
+/* The sum of a part and its maximum; by reading once if it is ordinary, as columns are (column_passes.h). */
+static NEVER_INLINE T(elem) S(part_exp)(const S(elem) *x, ptrdiff_t n, int negate, T(sum) *sum) {
+    enum { NEXT = 4 * T(LANES) };
+    const S(how) how = {.negate = negate}, once = {.negate = negate, .ordinary = 1, .bounded = 1};
+    T(row_sums) sums;
+    for (ptrdiff_t i = 1; i < T(LANES); i++) T(put_row_sum)(&sums, i, T(sum_zero)());
+    S(bounds) bounds;
+    int ordinary = S(seems_ordinary)(x, n < NEXT ? n : NEXT); /* what is read next */
+    if (ordinary) {
+        const T(sum) lanes = S(row_exp)(x, NULL, n, T(ordinary_reference)(), T(READ_AHEAD), NULL, &bounds, once);
+        T(put_row_sum)(&sums, 0, lanes);
+        ordinary = S(is_ordinary)(bounds);
+    } else {
+        bounds = S(row_bounds)(x, n, negate);
+    }
+    T(elem) tops[T(LANES)], top = -(T(elem))INFINITY;
+    T(store)(tops, bounds.top);
+    for (int i = 0; i < T(LANES); i++) top = tops[i] > top ? tops[i] : top;
+    if (!ordinary) {
+        const T(reference) ref = T(make_reference)(T(set1)(top));
+        T(put_row_sum)(&sums, 0, S(row_exp)(x, NULL, n, ref, T(READ_AHEAD), NULL, NULL, how));
+    }
+    *sum = T(row_sums_total)(&sums);
+    if (ordinary) T(refer_to_top)(sum, T(set1)(top));
+    return top;
+}
+
 static ALWAYS_INLINE void S(reduce_part)(const S(elem) *x, ptrdiff_t n, fs_carry *carry, fs_operation op) {
-    const int negate = op == FS_SOFTMIN;
-    S(references) group;
-    S(group_tops)(x, 1, n, 0, negate, &group);
-    const T(elem) top = group.top[0];
     T(rest) rest = {.others = {set1_f64(-1)}};
-    /* as in a group of one row, what follows is fetched meanwhile: the next part, for the same thread as a rule */
-    if (op == FS_SOFTMAX || op == FS_SOFTMIN)
-        rest.sum = S(group_exp)(x, NULL, 1, n, n, 0, &group, (S(how)){.negate = negate});
-    else
+    T(elem) top;
+    if (op == FS_SOFTMAX || op == FS_SOFTMIN) {
+        top = S(part_exp)(x, n, op == FS_SOFTMIN, &rest.sum);
+    } else {
+        /* as in a group of one row, what follows is fetched meanwhile: the next part, for the same thread as a rule
+         */
+        S(references) group;
+        S(group_tops)(x, 1, n, 0, &group);
         S(group_rest)(x, NULL, 1, n, n, 0, &group, &rest);
+        top = group.top[0];
+    }
     carry->top = top;
     carry->others = S(first_lane)(rest.others[0]);
     carry->sum = S(first_lane)(rest.sum.hi[0]);

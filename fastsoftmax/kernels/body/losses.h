@@ -27,7 +27,7 @@ static ALWAYS_INLINE void S(rows_parts)(const S(elem) *x, ptrdiff_t rows, ptrdif
         const ptrdiff_t count = rows - first < together ? rows - first : together;
         const S(elem) *from = x + first * stride;
         S(references) group;
-        const T(v) top = S(group_tops)(from, count, n, stride, 0, &group);
+        const T(v) top = S(group_tops)(from, count, n, stride, &group);
         T(rest) rest;
         S(group_rest)(from, NULL, count, n, stride, 0, &group, &rest);
         S(put_parts)(parts + 2 * first, top, &rest, count);

@@ -55,14 +55,23 @@ static ALWAYS_INLINE int S(is_ordinary)(S(bounds) bounds) {
     return T(all)(T(ge)(limit, T(max)(bounds.top, low)));
 }
 
+/* Whether a row may be ordinary, by a vector here and there: masks are seen, and no long row is read in vain. */
+static ALWAYS_INLINE int S(seems_ordinary)(const S(elem) *x, ptrdiff_t n) {
+    enum { W = T(LANES), LOOKS = 8 };
+    const ptrdiff_t step = n > LOOKS * W ? n / LOOKS : W;
+    S(bounds) bounds = {T(set1)(0), T(set1)(0)};
+    for (ptrdiff_t i = 0; i + W <= n; i += step) bounds = S(widen_bounds)(bounds, S(load)(x + i));
+    return S(is_ordinary)(bounds);
+}
+
 /* What exp_and_sum and its parts are to do, known when they are compiled. */
 typedef struct {
-    int ordinary;   /* every |x| <= ORDINARY (exp.h) */
-    int kept;       /* store the exponentials */
-    int one_by_one; /* add each to the sum, not to runs (sum.h) */
-    int negate;     /* of -x */
-    int bounded;    /* find the bounds of x, too */
-    int rest;       /* (and then) leave out one maximum of each lane */
+    int ordinary; /* every |x| <= ORDINARY (exp.h) */
+    int kept;     /* store the exponentials */
+    int by_runs;  /* add them to runs (sum.h), not each to the sum */
+    int negate;   /* of -x */
+    int bounded;  /* find the bounds of x, too */
+    int rest;     /* (and then) leave out one maximum of each lane */
 } S(how);
 
 /* The first half of the exponentials of a few vectors at x. To leave out the maximum, that of the smaller of each x
@@ -100,12 +109,12 @@ static ALWAYS_INLINE void S(add_to_sum)(const T(v) *v, const T(v) *low, const T(
             T(sum_add_at)(sum, waiting + k * T(LANES));
         else if (how.rest)
             T(sum_add_pair)(sum, v[k], low[k]);
-        else if (how.one_by_one)
-            T(sum_add)(sum, v[k]);
-        else
+        else if (how.by_runs)
             T(run_add)(run, v[k]);
+        else
+            T(sum_add)(sum, v[k]);
     }
-    if (!how.one_by_one && end % FOLD == 0) T(sum_fold)(sum, run);
+    if (how.by_runs && end % FOLD == 0) T(sum_fold)(sum, run);
 }
 
 /* Fetches a few vectors of what lies `ahead`, and of `later`, unless it is NULL, to be stored to. */
@@ -128,8 +137,8 @@ static ALWAYS_INLINE T(sum)
     S(exp_and_sum)(const S(elem) *x, ptrdiff_t x_step, T(elem) *e, ptrdiff_t e_step, ptrdiff_t n, ptrdiff_t left,
                    T(reference) ref, ptrdiff_t ahead, const S(elem) *later, S(bounds) *bounds, const S(how) how) {
     enum { W = T(LANES) };
-    const int overlap = how.kept || how.rest ? T(OVERLAP) : T(OVERLAP_UNSTORED);
-    const int turn = overlap ? overlap : T(TOGETHER), in_memory = how.one_by_one && T(SUMS_FROM_MEMORY);
+    const int overlap = how.by_runs ? T(OVERLAP_RUNS) : T(OVERLAP), turn = overlap ? overlap : T(TOGETHER);
+    const int in_memory = !how.by_runs && T(SUMS_FROM_MEMORY);
     const ptrdiff_t first = how.rest; /* which the maximum starts with */
     T(v) last = S(load_signed)(left ? x + (n - 1) * x_step + left : x, how.negate);
     T(sum) sum = T(sum_zero)();
@@ -176,7 +185,7 @@ static ALWAYS_INLINE T(sum)
         last = T(keep)(S(lanes_from)(W - left), last);
         S(add_to_sum)(&last, NULL, NULL, 1, n + 1, &sum, &run, how);
     }
-    if (!how.one_by_one) T(sum_fold)(&sum, &run);
+    if (how.by_runs) T(sum_fold)(&sum, &run);
     if (how.bounded) *bounds = widest;
     return sum;
 }
@@ -243,6 +252,7 @@ static ALWAYS_INLINE void S(row_exp_scale)(const S(elem) *x, S(elem) *y, ptrdiff
     if (T(OVERLAP) != 0 && n >= STEP) {
         S(begin_at)(x, W, begun, TURN, &ref, NULL, how);
         for (i = STEP; i + STEP <= n; i += STEP) {
+            S(fetch)(x + i, W, T(READ_AHEAD), NULL, 0, TURN);
             S(end_at)(begun, v, NULL, NULL, 0, W, TURN, &ref, how);
             S(begin_at)(x + i, W, begun, TURN, &ref, NULL, how);
             S(scale_at)(v, y + i - STEP, TURN, factor);

@@ -91,11 +91,11 @@ static ALWAYS_INLINE T(elem) S(near_share)(ptrdiff_t n) {
 }
 
 /* First stage: the maxima and references of `count` rows. The lanes of absent rows stay finite. */
-static NEVER_INLINE T(v) S(group_tops)(const S(elem) *x, ptrdiff_t count, ptrdiff_t n, ptrdiff_t stride, int negate,
-                                       S(references) *group) {
+static NEVER_INLINE T(v)
+    S(group_tops)(const S(elem) *x, ptrdiff_t count, ptrdiff_t n, ptrdiff_t stride, S(references) *group) {
     S(bounds) all = {T(set1)(0), T(set1)(0)};
     for (ptrdiff_t i = 0; i < count; i++) {
-        const S(bounds) row = S(row_bounds)(x + i * stride, n, negate);
+        const S(bounds) row = S(row_bounds)(x + i * stride, n, 0);
         T(store)(group->tops[i], row.top);
         all = S(both_bounds)(row, all);
     }
@@ -111,26 +111,36 @@ static NEVER_INLINE T(v) S(group_tops)(const S(elem) *x, ptrdiff_t count, ptrdif
     return top;
 }
 
-/* Second stage: the exponentials and their sums; how.ordinary is found here. One by one, sums have the bits of
- * group_exp_once (softmax_rows.h); what comes here so is seldom ordinary, and no code of its own is made for it. */
+/* How far ahead to fetch rows that are read once: whole rows, or as much of a long one. */
+static ALWAYS_INLINE ptrdiff_t S(next_rows)(ptrdiff_t n, ptrdiff_t stride) {
+    const ptrdiff_t ahead = T(READ_AHEAD);
+    return n < ahead ? (ahead + n - 1) / n * stride : ahead;
+}
+
+/* Second stage: the exponentials, in e if they are `kept`, and their sums. */
 static ALWAYS_INLINE T(sum)
     S(group_exp)(const S(elem) *x, T(elem) *e, ptrdiff_t count, ptrdiff_t n, ptrdiff_t x_stride, ptrdiff_t e_stride,
-                 const S(references) *group, const S(how) how) {
+                 const S(references) *group, const int kept) {
     T(row_sums) sums;
-    S(how) ordinary = how;
-    ordinary.ordinary = 1;
     for (ptrdiff_t i = 0; i < count; i++) {
         const T(reference) ref = S(reference_of)(group, i);
         const S(elem) *row = x + i * x_stride;
-        T(elem) *row_e = how.kept ? e + i * e_stride : NULL;
+        T(elem) *row_e = kept ? e + i * e_stride : NULL;
         const ptrdiff_t ahead = count * x_stride;
         T(put_row_sum)(&sums, i,
-                       group->ordinary && !how.one_by_one
-                           ? S(row_exp)(row, row_e, n, ref, ahead, NULL, NULL, ordinary)
-                           : S(row_exp)(row, row_e, n, ref, ahead, NULL, NULL, how));
+                       group->ordinary
+                           ? S(row_exp)(row, row_e, n, ref, ahead, NULL, NULL, (S(how)){.ordinary = 1, .kept = kept})
+                           : S(row_exp)(row, row_e, n, ref, ahead, NULL, NULL, (S(how)){.kept = kept}));
     }
     for (ptrdiff_t i = count; i < T(LANES); i++) T(put_row_sum)(&sums, i, T(sum_zero)());
     return T(row_sums_total)(&sums);
+}
+
+/* The sum of a whole row for a logarithm. A run's fold takes longer than a few vectors save by it. */
+static ALWAYS_INLINE T(sum) S(row_of_all)(const S(elem) *x, ptrdiff_t n, T(reference) ref, ptrdiff_t ahead,
+                                          const S(elem) *later, const int ordinary) {
+    if (n <= FEW * T(LANES)) return S(row_exp)(x, NULL, n, ref, ahead, later, NULL, (S(how)){.ordinary = ordinary});
+    return S(row_exp)(x, NULL, n, ref, ahead, later, NULL, (S(how)){.ordinary = ordinary, .by_runs = 1});
 }
 
 /* The same for the logarithms, whose results, if any, come to y: the sums below the maxima, and how many others equal
@@ -148,9 +158,8 @@ static NEVER_INLINE void S(group_rest)(const S(elem) *x, const S(elem) *y, ptrdi
         const S(elem) *row = x + i * stride, *later = y ? y + i * y_stride : NULL;
         if (near[i] > own) {
             T(put_row_sum)(&sums, i,
-                           group->ordinary
-                               ? S(row_exp)(row, NULL, n, ref, count * stride, later, NULL, (S(how)){.ordinary = 1})
-                               : S(row_exp)(row, NULL, n, ref, count * stride, later, NULL, (S(how)){0}));
+                           group->ordinary ? S(row_of_all)(row, n, ref, count * stride, later, 1)
+                                           : S(row_of_all)(row, n, ref, count * stride, later, 0));
             tops[i][0] = in_sum[i] = 1;
             continue;
         }
@@ -178,7 +187,7 @@ static ALWAYS_INLINE void S(rows_log_softmax)(const S(elem) *x, S(elem) *y, ptrd
         const ptrdiff_t count = rows - first < together ? rows - first : together;
         const S(elem) *from = x + first * x_stride;
         S(references) group;
-        const T(v) top = S(group_tops)(from, count, n, x_stride, 0, &group);
+        const T(v) top = S(group_tops)(from, count, n, x_stride, &group);
         T(rest) rest;
         S(group_rest)(from, y + first * y_stride, count, n, x_stride, y_stride, &group, &rest);
         T(elem) tail[T(LANES)];
@@ -215,7 +224,7 @@ static ALWAYS_INLINE void S(rows_logsumexp)(const S(elem) *x, S(elem) *y, ptrdif
         const ptrdiff_t count = rows - first < together ? rows - first : together;
         const S(elem) *from = x + first * x_stride;
         S(references) group;
-        const T(v) top = S(group_tops)(from, count, n, x_stride, 0, &group);
+        const T(v) top = S(group_tops)(from, count, n, x_stride, &group);
         T(rest) rest;
         S(group_rest)(from, NULL, count, n, x_stride, 0, &group, &rest);
         S(put_logsumexp)(y + first * y_stride, y_stride, T(logsumexp)(top, &rest), top, count, from, n, x_stride, 1);

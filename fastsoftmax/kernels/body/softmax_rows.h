@@ -38,14 +38,14 @@ static ALWAYS_INLINE void S(negate_rows)(const S(elem) *x, S(elem) *y, ptrdiff_t
 static ALWAYS_INLINE int S(group_exp_once)(const S(elem) *x, T(elem) *e, ptrdiff_t count, ptrdiff_t n,
                                            ptrdiff_t x_stride, ptrdiff_t e_stride, T(sum) *sum) {
     const T(reference) ref = T(ordinary_reference)();
-    const ptrdiff_t ahead = (T(READ_ONCE) + n - 1) / n * x_stride;
+    const ptrdiff_t ahead = S(next_rows)(n, x_stride);
     S(bounds) all = {T(set1)(0), T(set1)(0)};
     T(row_sums) sums;
     for (ptrdiff_t i = 0; i < count; i++) {
         S(bounds) row;
         T(put_row_sum)(&sums, i,
                        S(row_exp)(x + i * x_stride, e + i * e_stride, n, ref, ahead, NULL, &row,
-                                  (S(how)){.ordinary = 1, .kept = 1, .one_by_one = 1, .bounded = 1}));
+                                  (S(how)){.ordinary = 1, .kept = 1, .bounded = 1}));
         all = S(both_bounds)(row, all);
     }
     if (!S(is_ordinary)(all)) return 0;
@@ -60,11 +60,13 @@ static ALWAYS_INLINE int S(group_exp_once)(const S(elem) *x, T(elem) *e, ptrdiff
 static ALWAYS_INLINE void S(rows_softmax)(const S(elem) *x, S(elem) *y, ptrdiff_t rows, ptrdiff_t n,
                                           ptrdiff_t x_stride, ptrdiff_t y_stride, T(elem) *scratch, int negate,
                                           const double *scale) {
-    /* a scale might take scale / sum out of range, where the sum is not that of the row's own reference */
-    const int short_enough = !scale && n <= (ptrdiff_t)T(READ_ONCE);
-    const int in_scratch = S(exp_store)(y, scratch, n) == scratch || (short_enough && (negate || x == y));
+    const int in_place = negate || x == y, fits = n <= FS_ROWS_SCRATCH / (ptrdiff_t)sizeof *scratch;
+    T(elem) *const store = S(exp_store)(y, scratch, n);
+    /* until a group is not ordinary, whose neighbours may not be either; and not with a scale, which might take
+     * scale / sum out of range, where the sum is not that of the row's own reference */
+    int once = !scale && S(is_stored)(store) && (fits || !in_place) && S(seems_ordinary)(x, n);
+    const int in_scratch = store == scratch || (once && in_place);
     const ptrdiff_t together = S(rows_together)(n, in_scratch ? FS_ROWS_SCRATCH : GROUP_BYTES);
-    int once = short_enough; /* until a group is not ordinary, whose neighbours may not be either */
     for (ptrdiff_t first = 0; first < rows; first += together) {
         const ptrdiff_t count = rows - first < together ? rows - first : together;
         const S(elem) *from = x + first * x_stride;
@@ -84,13 +86,9 @@ static ALWAYS_INLINE void S(rows_softmax)(const S(elem) *x, S(elem) *y, ptrdiff_
         if (!once) {
             e = S(exp_store)(to, scratch, n);
             e_stride = e == scratch ? n : y_stride;
-            S(group_tops)(from, count, n, stride, 0, &group);
-            if (short_enough)
-                sum = S(group_exp)(from, e, count, n, stride, e_stride, &group, (S(how)){.kept = 1, .one_by_one = 1});
-            else if (S(is_stored)(e))
-                sum = S(group_exp)(from, e, count, n, stride, e_stride, &group, (S(how)){.kept = 1});
-            else
-                sum = S(group_exp)(from, e, count, n, stride, e_stride, &group, (S(how)){0});
+            S(group_tops)(from, count, n, stride, &group);
+            sum = S(is_stored)(e) ? S(group_exp)(from, e, count, n, stride, e_stride, &group, 1)
+                                  : S(group_exp)(from, e, count, n, stride, e_stride, &group, 0);
         }
         const T(factor) factor = S(factors)(scale ? scale + first : NULL, count, &sum);
         T(elem) hi[T(LANES)], lo[T(LANES)];

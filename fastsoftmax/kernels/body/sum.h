@@ -1,5 +1,5 @@
-/* Wide accumulators: float32 sums end in float64 lanes (by way of float32 runs for columns, rows too long to be read
- * once, and logarithms whose maximum is not far ahead), float64 ones are compensated.
+/* Wide accumulators: float32 sums are in float64 lanes, float64 ones are compensated; the logarithms of rows whose
+ * maximum is not far ahead come to them by way of runs.
  *
  * Every exponential is added on its own, so a row of one big and many tiny terms keeps the tiny ones, and the order
  * of additions in a lane is the order in the row, whatever the unrolling. */
