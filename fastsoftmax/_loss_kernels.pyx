@@ -171,7 +171,7 @@ cdef int64_t _class(const Job *job, Py_ssize_t line) noexcept nogil:
 cdef void _lose(const Job *job, Py_ssize_t call, Room room, Sums *sums) noexcept nogil:
     """The losses of one call's lines, written where they are wanted, and added to the sums."""
     cdef fs_lines lines
-    # in registers: what is stored to a structure is waited for
+    # not in the structure: gcc would keep that in memory, and each addition would wait for a store
     cdef double hi = sums.loss.hi, low = sums.loss.lo
     cdef double weight = sums.weight.hi, weight_low = sums.weight.lo
     cdef Py_ssize_t first, i, counted = 0
@@ -187,10 +187,10 @@ cdef void _lose(const Job *job, Py_ssize_t call, Room room, Sums *sums) noexcept
             room.classes[i] = _class(job, first + i)
         job.kernels.pick(job.x + place, &lines, room.classes, room.picked)
     for i in range(lines.count):
-        loss = 0
         if job.p == NULL and room.classes[i] < 0:
             room.values[i] = 0
             continue
+        loss = 0
         if spread:
             loss = room.sums[2 * i] + room.sums[2 * i + 1] * room.parts[2 * i + 1]
         if job.p == NULL:

@@ -133,9 +133,9 @@ typedef struct {
 enum {
     /* Rows shorter than this go one row to a lane, in groups. */
     FS_SHORT_ROW = 64,
-    /* Scratch memory of rows: one group of short rows, or exponentials of rows in place or of a narrower type. */
+    /* Scratch memory of rows: some groups of short rows, or exponentials of rows in place or of a narrower type. */
     FS_ROWS_SCRATCH = 16 * 1024,
-    /* Columns that fit one strip of scratch memory are packed there. */
+    /* Scratch memory of columns: a strip of their exponentials, or of themselves. */
     FS_SCRATCH = 512 * 1024,
     /* Scratch memory of the gradients' columns: totals and constants of one strip. */
     FS_BACKWARD_SCRATCH = 32 * 1024,

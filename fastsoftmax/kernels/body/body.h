@@ -40,13 +40,14 @@ enum { STREAM_FROM = 1024 * 1024 };
  * early. More rows share what a group costs, and so many cross from memory in one go. */
 enum { GROUP_BYTES = 64 * 1024 };
 
-/* Rows that softmax reads once are fetched so many elements early. */
+/* What rows of softmax are fetched ahead, in elements: rows, or as much of a long one, which is soon reached. */
 enum { READ_AHEAD_f32 = 1024, READ_AHEAD_f64 = 2048 };
 
 /* Rows of no more vectors are summed for their logarithms one by one, longer ones by runs (sum.h). */
 enum { FEW = 8 };
 
-/* begun vectors are at most TOGETHER, and a run ends with a turn (row_passes.h) */
+/* begun vectors are at most TOGETHER, a run ends with a turn, and low parts do not wait in memory (row_passes.h) */
+_Static_assert(SUMS_FROM_MEMORY_f64 == 0, "SUMS_FROM_MEMORY");
 _Static_assert(OVERLAP_f32 <= (int)TOGETHER_f32 && OVERLAP_RUNS_f32 <= (int)TOGETHER_f32, "OVERLAP");
 _Static_assert(OVERLAP_f64 <= (int)TOGETHER_f64 && OVERLAP_RUNS_f64 <= (int)TOGETHER_f64, "OVERLAP");
 _Static_assert(FOLD % TOGETHER_f32 == 0 && FOLD % TOGETHER_f64 == 0, "FOLD");

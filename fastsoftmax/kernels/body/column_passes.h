@@ -4,9 +4,16 @@
  * Columns are read once if they turn out to be ordinary (exp.h): their maxima need not be known before, since the
  * reference of the largest ordinary one serves all. Any others are read twice, maxima first. Exponentials and sums
  * are then the same but for a power of two, and the results have the same bits; whether a column's neighbours are
- * ordinary does not show.
+ * ordinary does not show. So a caller's `once`, which turns 0 with the first columns that are not, since others may
+ * follow, only saves time.
  *
  * Included once for each type T that is computed in; see body.h. */
+
+static ALWAYS_INLINE T(bounds) T(column_bounds)(const T(elem) *x, ptrdiff_t stride, ptrdiff_t n) {
+    T(bounds) bounds = {T(load)(x), T(load)(x)};
+    for (ptrdiff_t j = 1; j < n; j++) bounds = T(widen_bounds)(bounds, T(load)(x + j * stride));
+    return bounds;
+}
 
 /* The exponentials, `e_step` from line to line in e, and their sum, if all columns are ordinary; else 0. While it
  * reads x it fetches what lies `ahead`. Aliasing: e may be x, but then x is lost. */
@@ -16,12 +23,6 @@ static NEVER_INLINE int T(column_exp_once)(const T(elem) *x, ptrdiff_t stride, p
     *sum = T(exp_and_sum)(x, stride, e, e_step, n, 0, T(ordinary_reference)(), ahead, NULL, &bounds,
                           (T(how)){.ordinary = 1, .kept = 1, .bounded = 1});
     return T(is_ordinary)(bounds);
-}
-
-static ALWAYS_INLINE T(bounds) T(column_bounds)(const T(elem) *x, ptrdiff_t stride, ptrdiff_t n) {
-    T(bounds) bounds = {T(load)(x), T(load)(x)};
-    for (ptrdiff_t j = 1; j < n; j++) bounds = T(widen_bounds)(bounds, T(load)(x + j * stride));
-    return bounds;
 }
 
 /* The same of any columns. */
@@ -40,17 +41,18 @@ static NEVER_INLINE int T(column_rest_once)(const T(elem) *x, ptrdiff_t stride, 
     T(bounds) bounds;
     rest->sum = T(exp_and_sum)(x, stride, NULL, 0, n, 0, T(ordinary_reference)(), ahead, NULL, &bounds,
                                (T(how)){.ordinary = 1, .bounded = 1, .rest = 1});
+    if (!T(is_ordinary)(bounds)) return 0;
     T(refer_to_top)(&rest->sum, bounds.top);
     T(others)(rest, T(set1)(0));
     *top = bounds.top;
-    return T(is_ordinary)(bounds);
+    return 1;
 }
 
 static NEVER_INLINE void T(column_rest_twice)(const T(elem) *x, ptrdiff_t stride, ptrdiff_t n, T(v) *top,
                                               T(rest) *rest) {
-    T(bounds) bounds = T(column_bounds)(x, stride, n);
-    rest->sum = T(exp_and_sum)(x, stride, NULL, 0, n, 0, T(make_reference)(bounds.top), 0, NULL, &bounds,
-                               (T(how)){.bounded = 1, .rest = 1});
+    const T(reference) ref = T(make_reference)(T(column_bounds)(x, stride, n).top);
+    T(bounds) bounds; /* again: what is left out is found on the way */
+    rest->sum = T(exp_and_sum)(x, stride, NULL, 0, n, 0, ref, 0, NULL, &bounds, (T(how)){.bounded = 1, .rest = 1});
     T(others)(rest, T(set1)(0));
     *top = bounds.top;
 }

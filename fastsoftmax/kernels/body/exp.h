@@ -1,4 +1,4 @@
-/* exp(x) * 2**-N for a reference N that the maximum fixes, never exp(x - max).
+/* exp(x) * 2**-N for a reference N near the maximum's exponent, never exp(x - max).
  *
  * The rounding of x - max alone costs 5 to 130 ULP. Instead the maximum only fixes the integer
  * N = round(max / ln 2) - BIAS, and each element is reduced on its own (Cody and Waite):
@@ -19,7 +19,9 @@
  * which is exact for every x that counts (Sterbenz). An infinite maximum goes the same way, to inf - inf: NaN.
  *
  * `ordinary` says that every |x| <= ORDINARY, or NaN, as nearly all there are: then there is neither anything to
- * subtract nor anything below the reach. It saves two steps and changes no bit.
+ * subtract nor anything below the reach. It saves two steps and changes no bit. All `ordinary` numbers can also have
+ * one reference, ordinary_reference, which is known before their maximum is: exponentials and sums differ from those
+ * of the maximum's own by a power of two, and nothing is too small for it.
  *
  * Coefficients and tables: tools/minimax.py. */
 #ifndef FS_EXP_H

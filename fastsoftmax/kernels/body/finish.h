@@ -60,7 +60,7 @@ static ALWAYS_INLINE v_f64 scale_f64(v_f64 e, factor_f64 factor) {
     return fma_once_f64(e, factor.hi, mul_f64(e, factor.lo));
 }
 
-/* Sums relative to ordinary_reference become relative to the reference of top, exactly. */
+/* Sums relative to ordinary_reference become relative to the reference of top, which is ordinary: exactly. */
 static ALWAYS_INLINE v_f64 power_to_top_f64(v_f64 n_top) {
     return power_of_two_f64(sub_f64(set1_f64(0x1.8p52 + 1023 + ORDINARY_TOP), n_top));
 }

@@ -48,7 +48,8 @@ static ALWAYS_INLINE S(bounds) S(row_bounds)(const S(elem) *x, ptrdiff_t n, int 
     return S(both_bounds)(even, odd);
 }
 
-/* Whether all within the bounds is ordinary for exp, which a NaN does not matter to. */
+/* Whether all within the bounds is ordinary for exp. Beside a NaN it may be said or not, and of its own lane wrongly:
+ * that lane's results are NaN in any case. */
 static ALWAYS_INLINE int S(is_ordinary)(S(bounds) bounds) {
     const T(v) limit = T(set1)(ORDINARY);
     const T(v) low = T(max)(bounds.low, T(neg)(bounds.low));
@@ -64,14 +65,15 @@ static ALWAYS_INLINE int S(seems_ordinary)(const S(elem) *x, ptrdiff_t n) {
     return S(is_ordinary)(bounds);
 }
 
-/* What exp_and_sum and its parts are to do, known when they are compiled. */
+/* What exp_and_sum and its parts are to do. It is known when they are compiled: callers choose between calls, not
+ * between values, so that no loop asks. */
 typedef struct {
     int ordinary; /* every |x| <= ORDINARY (exp.h) */
     int kept;     /* store the exponentials */
     int by_runs;  /* add them to runs (sum.h), not each to the sum */
     int negate;   /* of -x */
     int bounded;  /* find the bounds of x, too */
-    int rest;     /* (and then) leave out one maximum of each lane */
+    int rest;     /* (and then) leave out one maximum of each lane; not of rows with elements `left` */
 } S(how);
 
 /* The first half of the exponentials of a few vectors at x. To leave out the maximum, that of the smaller of each x
@@ -139,7 +141,8 @@ static ALWAYS_INLINE T(sum)
     enum { W = T(LANES) };
     const int overlap = how.by_runs ? T(OVERLAP_RUNS) : T(OVERLAP), turn = overlap ? overlap : T(TOGETHER);
     const int in_memory = !how.by_runs && T(SUMS_FROM_MEMORY);
-    const ptrdiff_t first = how.rest; /* which the maximum starts with */
+    const ptrdiff_t first = how.rest; /* the maximum starts with vector 0 */
+    /* the vector that ends with the row, or the first: one to start the bounds with */
     T(v) last = S(load_signed)(left ? x + (n - 1) * x_step + left : x, how.negate);
     T(sum) sum = T(sum_zero)();
     T(run) run = T(run_start)();
@@ -239,8 +242,7 @@ static ALWAYS_INLINE void S(scale_at)(const T(v) *e, S(elem) *y, int vectors, T(
     for (int k = 0; k < vectors; k++) S(store)(y + k * T(LANES), T(scale)(e[k], factor));
 }
 
-/* y = exp(x) * 2**-N * factor, for rows whose exponentials were not kept. Turns overlap as in row_exp, where they
- * store. */
+/* y = exp(x) * 2**-N * factor, for rows whose exponentials were not kept. Turns overlap as in exp_and_sum. */
 static ALWAYS_INLINE void S(row_exp_scale)(const S(elem) *x, S(elem) *y, ptrdiff_t n, T(reference) ref,
                                            T(factor) factor, int negate) {
     enum { W = T(LANES), TURN = T(OVERLAP) ? T(OVERLAP) : T(TOGETHER), STEP = TURN * W };

@@ -1,7 +1,7 @@
-/* Whole rows of at least FS_SHORT_ROW elements: maximum; exponentials, stored and summed; scale. A few rows pass
- * each stage together, few enough to stay in the second cache, so that the constants of all of them are finished in
- * one go, a row a lane. Here are the stages (row_passes.h has what they do with one row), and the logarithms;
- * softmax_rows.h has softmax.
+/* Whole rows of at least FS_SHORT_ROW elements: maximum; exponentials, stored and summed; scale (softmax does without
+ * the first where it can). A few rows pass each stage together, few enough to stay in the second cache, so that the
+ * constants of all of them are finished in one go, a row a lane. Here are the stages (row_passes.h has what they do
+ * with one row), and the logarithms; softmax_rows.h has softmax.
  *
  * Included once for each element type S, computed in T; see body.h. */
 

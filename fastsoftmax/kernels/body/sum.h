@@ -14,7 +14,8 @@ typedef struct {
     v_f64 hi[1], lo[1];
 } sum_f64;
 
-/* The rest of a row (a row a lane): how many others equal the maximum, and the exponentials below it. */
+/* The rest of a row (a row a lane), all but one maximum: the sum of its exponentials, except that those of `others`
+ * more maxima are only counted. */
 typedef struct {
     sum_f32 sum;
     v_f64 others[2];
