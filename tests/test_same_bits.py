@@ -89,6 +89,27 @@ def test_a_column_at_the_edge_of_the_ordinary(op, dtype):
 
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("op", OPS)
+def test_columns_far_apart_at_any_alignment(op, dtype):
+    """Lines a power of two apart share cache sets: they are packed, unless they are aligned."""
+    n, columns = 40, 16384
+    drawn = inputs.normal(dtype, (n, columns), seed=7)
+    found = []
+    for offset in (0, 4, 1):
+        x, y = (np.empty(n * columns + 64 + offset, drawn.dtype) for _ in range(2))
+        x, y = (
+            room[-room.ctypes.data % 64 // room.itemsize + offset :][: n * columns]
+            for room in (x, y)
+        )
+        x, y = x.reshape(n, columns), y.reshape(n, columns)
+        assert (x.ctypes.data % 64 == 0) == (offset == 0)
+        x[...] = drawn
+        found.append(call(op, x, 0) if op == "logsumexp" else call(op, x, 0, out=y))
+    assert same_bits(found[1], found[0])
+    assert same_bits(found[2], found[0])
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("op", OPS)
 def test_a_long_row_alone_and_in_a_batch(op, dtype):
     n = 2 * inputs.LONG_ROW[dtype] + 333
     x = inputs.normal(dtype, (3, n), seed=2)

@@ -25,8 +25,12 @@
 #include "gather.h"
 
 /* Strips of columns stay in the first cache, unless that would make them narrower than eight cache lines. What they
- * pack next is fetched that many of its rows early: no hardware does, each row being in another page. */
+ * pack next, and write next, is fetched that many lines early: no hardware does, each line being in another page. */
 enum { STRIP_BYTES = 32 * 1024, STRIP_COLUMNS = 128, AHEAD = 8 };
+
+/* The second cache as columns see it: AMD's since Zen 4 and Intel's servers' have this size, and each has this way.
+ */
+enum { CACHE_BYTES = 1024 * 1024, CACHE_WAY = 64 * 1024 };
 
 /* So many vectors of columns take each stage together: a stage that is a chain of dependent steps, as the division by
  * a sum, overlaps with those of others. */

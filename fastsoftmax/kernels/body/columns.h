@@ -1,7 +1,7 @@
 /* Strips of columns beside each other, a column a lane, as memory has them. Each vector of a strip takes the passes
  * of column_passes.h; then the strip's results are written line by line, as memory is. Columns are read where they
- * are, unless they must be converted, negated or filled up to a vector: then the strip is first packed in scratch
- * memory, line by line, element j of all its columns side by side.
+ * are, unless they must be converted, negated or filled up to a vector, or are too far apart: then the strip is first
+ * packed in scratch memory, line by line, element j of all its columns side by side.
  *
  * Included once for each element type S, computed in T; see body.h. */
 
@@ -23,14 +23,19 @@ static ALWAYS_INLINE void S(store_some)(S(elem) *p, T(v) value, ptrdiff_t count)
     for (ptrdiff_t i = 0; i < count; i++) p[i] = some[i];
 }
 
-/* Packs columns, filled up to whole vectors with 0. The row that lies AHEAD rows further on, or in the next strip, is
- * fetched early. */
+/* What is fetched early of lines `stride` apart, from one of them on: the line AHEAD lines further on, or of the next
+ * strip. */
+static ALWAYS_INLINE ptrdiff_t S(lines_ahead)(ptrdiff_t j, ptrdiff_t n, ptrdiff_t stride, ptrdiff_t columns) {
+    return j + AHEAD < n ? AHEAD * stride : (AHEAD - n) * stride + columns;
+}
+
+/* Packs columns, filled up to whole vectors with 0. */
 static NEVER_INLINE void S(pack)(const S(elem) *x, ptrdiff_t columns, ptrdiff_t n, ptrdiff_t stride, int negate,
                                  T(elem) *packed, ptrdiff_t step) {
     enum { W = T(LANES) };
     for (ptrdiff_t j = 0; j < n; j++) {
         const S(elem) *row = x + j * stride;
-        const ptrdiff_t ahead = j + AHEAD < n ? AHEAD * stride : (AHEAD - n) * stride + columns;
+        const ptrdiff_t ahead = S(lines_ahead)(j, n, stride, columns);
         ptrdiff_t i = 0;
         for (; i + W <= columns; i += W) {
             prefetch(row + i + ahead);
@@ -38,6 +43,15 @@ static NEVER_INLINE void S(pack)(const S(elem) *x, ptrdiff_t columns, ptrdiff_t 
         }
         if (i < columns) T(store)(packed + j * step + i, S(load_some)(row + i, columns - i, negate));
     }
+}
+
+/* Whether columns may be read where they are, a vector of them after the other. What is left of a line that two
+ * vectors share must still be there for the second: so either none is shared, or as many lines as a vector has stay
+ * in the second cache. Lines `apart` from each other share its sets, and a set holds a way of it each. */
+static ALWAYS_INLINE int S(stay_near)(const S(elem) *x, ptrdiff_t n, ptrdiff_t stride) {
+    const uintptr_t bytes = (uintptr_t)stride * sizeof *x, lowest = bytes & (~bytes + 1);
+    const uintptr_t apart = lowest < 64 ? 64 : lowest < CACHE_WAY ? lowest : CACHE_WAY;
+    return ((uintptr_t)x | bytes) % 64 == 0 || (uintptr_t)n <= CACHE_BYTES / apart;
 }
 
 /* A strip of columns. Element j of column i is at from + j * stride + i; `from` is x or, packed, e. */
@@ -56,7 +70,7 @@ static ALWAYS_INLINE S(strip)
     S(make_strip)(const S(elem) *x, ptrdiff_t columns, ptrdiff_t n, ptrdiff_t x_stride, int negate, T(elem) *e) {
     enum { W = T(LANES), IS_COMPUTED_IN = sizeof(S(elem)) == sizeof(T(elem)) };
     S(strip) strip = {x, columns, n, x_stride, negate, e, (columns + W - 1) / W * W, NULL, 0, 0};
-    if (IS_COMPUTED_IN && !negate && columns % W == 0) {
+    if (IS_COMPUTED_IN && !negate && columns % W == 0 && S(stay_near)(x, n, x_stride)) {
         strip.from = (const void *)x;
         strip.stride = x_stride;
         strip.ahead = W;
@@ -97,30 +111,45 @@ static ALWAYS_INLINE ptrdiff_t S(next_strip)(ptrdiff_t columns, ptrdiff_t fit) {
     return columns >= fit ? fit : whole ? whole : columns;
 }
 
-/* y = what is made of the values, exponentials or numbers, that are at from + j * stride. Stores past the caches want
- * whole lines, aligned. */
-static ALWAYS_INLINE void S(put_strip)(const T(elem) *from, ptrdiff_t stride, S(elem) *y, ptrdiff_t columns,
+/* y = what is made of the values, exponentials or numbers, that are at from + j * stride. What no cache keeps is
+ * stored past the caches, whole lines, aligned; or fetched early. */
+static ALWAYS_INLINE void S(put_lines)(const T(elem) *from, ptrdiff_t stride, S(elem) *y, ptrdiff_t columns,
                                        ptrdiff_t n, ptrdiff_t y_stride, const T(elem) *a, const T(elem) *b,
-                                       fs_operation op) {
+                                       fs_operation op, const int far, const int stream) {
     enum { W = T(LANES) };
-    const ptrdiff_t whole = columns / W * W, row_bytes = y_stride * (ptrdiff_t)sizeof *y;
-    const int stream = n * row_bytes >= STREAM_FROM && ((uintptr_t)y | (uintptr_t)row_bytes) % 64 == 0;
+    const ptrdiff_t whole = columns / W * W;
     for (ptrdiff_t j = 0; j < n; j++) {
         const T(elem) *value = from + j * stride;
         S(elem) *to = y + j * y_stride;
-        if (stream) {
-            for (ptrdiff_t i = 0; i < whole; i += W)
-                S(stream)(to + i, T(end)(T(load)(value + i), (T(ending)){T(load)(a + i), T(load)(b + i)}, op));
-        } else {
-            for (ptrdiff_t i = 0; i < whole; i += W)
-                S(store)(to + i, T(end)(T(load)(value + i), (T(ending)){T(load)(a + i), T(load)(b + i)}, op));
+        const ptrdiff_t ahead = far ? S(lines_ahead)(j, n, y_stride, columns) : 0;
+        for (ptrdiff_t i = 0; i < whole; i += W) {
+            const T(v) result = T(end)(T(load)(value + i), (T(ending)){T(load)(a + i), T(load)(b + i)}, op);
+            if (stream) {
+                S(stream)(to + i, result);
+            } else {
+                if (far) prefetch_for_store(to + i + ahead);
+                S(store)(to + i, result);
+            }
         }
         if (whole < columns) {
             const T(ending) ending = {T(load)(a + whole), T(load)(b + whole)};
             S(store_some)(to + whole, T(end)(T(load)(value + whole), ending, op), columns - whole);
         }
     }
-    if (stream) stream_end();
+}
+
+static ALWAYS_INLINE void S(put_strip)(const T(elem) *from, ptrdiff_t stride, S(elem) *y, ptrdiff_t columns,
+                                       ptrdiff_t n, ptrdiff_t y_stride, const T(elem) *a, const T(elem) *b,
+                                       fs_operation op) {
+    const ptrdiff_t bytes = y_stride * (ptrdiff_t)sizeof *y;
+    if (n * bytes < STREAM_FROM) {
+        S(put_lines)(from, stride, y, columns, n, y_stride, a, b, op, 0, 0);
+    } else if (((uintptr_t)y | (uintptr_t)bytes) % 64 != 0) {
+        S(put_lines)(from, stride, y, columns, n, y_stride, a, b, op, 1, 0);
+    } else {
+        S(put_lines)(from, stride, y, columns, n, y_stride, a, b, op, 0, 1);
+        stream_end();
+    }
 }
 
 /* Softmax of a strip; of -x with `negate`. */
