@@ -76,12 +76,12 @@ cdef struct Room:
     char *scratch
 
 
-cdef void _add(double *hi, double *low, double x) noexcept nogil:
+cdef void _add(Sum *sum, double x) noexcept nogil:
     """Knuth's TwoSum."""
-    cdef double sum = hi[0] + x
-    cdef double x_part = sum - hi[0]
-    low[0] += (hi[0] - (sum - x_part)) + (x - x_part)
-    hi[0] = sum
+    cdef double hi = sum.hi + x
+    cdef double x_part = hi - sum.hi
+    sum.lo += (sum.hi - (hi - x_part)) + (x - x_part)
+    sum.hi = hi
 
 
 cdef double _value(Sum sum) noexcept nogil:
@@ -171,9 +171,7 @@ cdef int64_t _class(const Job *job, Py_ssize_t line) noexcept nogil:
 cdef void _lose(const Job *job, Py_ssize_t call, Room room, Sums *sums) noexcept nogil:
     """The losses of one call's lines, written where they are wanted, and added to the sums."""
     cdef fs_lines lines
-    # not in the structure: gcc would keep that in memory, and each addition would wait for a store
-    cdef double hi = sums.loss.hi, low = sums.loss.lo
-    cdef double weight = sums.weight.hi, weight_low = sums.weight.lo
+    cdef Sums here = sums[0]  # in registers: stores through a pointer would be waited for
     cdef Py_ssize_t first, i, counted = 0
     cdef Py_ssize_t place = _place(job, call, &lines, &first)
     cdef bint spread = job.p != NULL or job.wanted.share != 0
@@ -199,14 +197,14 @@ cdef void _lose(const Job *job, Py_ssize_t call, Room room, Sums *sums) noexcept
                 counted += 1
             else:
                 w = job.wanted.weight[room.classes[i]]
-                _add(&weight, &weight_low, w)
+                _add(&here.weight, w)
             loss += (w * job.keep) * ((room.parts[2 * i] - room.picked[i]) + room.parts[2 * i + 1])
         room.values[i] = loss
-        _add(&hi, &low, loss)
-    _add(&weight, &weight_low, counted)
+        _add(&here.loss, loss)
+    _add(&here.weight, counted)
     if job.losses != NULL:
         job.kernels.put(room.values, lines.count, job.losses + first * job.itemsize)
-    sums[0] = Sums(Sum(hi, low), Sum(weight, weight_low))
+    sums[0] = here
 
 
 cdef void _derive(const Job *job, Py_ssize_t call, Room room) noexcept nogil:
@@ -320,8 +318,8 @@ cdef int _run(const Job *job, Sums *total, int threads) except -1:
             _tile(job, batch + tile, _room(job, memory, threadid()), &sums[tile])
         callers = fpenv_enter()
         for tile in range(count):
-            _add(&total.loss.hi, &total.loss.lo, sums[tile].loss.hi)
-            _add(&total.weight.hi, &total.weight.lo, sums[tile].weight.hi)
+            _add(&total.loss, sums[tile].loss.hi)
+            _add(&total.weight, sums[tile].weight.hi)
             total.loss.lo += sums[tile].loss.lo
             total.weight.lo += sums[tile].weight.lo
         fpenv_leave(callers)

@@ -28,8 +28,8 @@
  * pack next, and write next, is fetched that many lines early: no hardware does, each line being in another page. */
 enum { STRIP_BYTES = 32 * 1024, STRIP_COLUMNS = 128, AHEAD = 8 };
 
-/* The second cache as columns see it: AMD's since Zen 4 and Intel's servers' have this size, and each has this way.
- */
+/* The second cache as columns see it, in bytes: 16 ways of 64 KiB, as Intel's servers have. (AMD's since Zen 4 is as
+ * large, its 8 ways twice as long; Zen 3's half as large.) */
 enum { CACHE_BYTES = 1024 * 1024, CACHE_WAY = 64 * 1024 };
 
 /* So many vectors of columns take each stage together: a stage that is a chain of dependent steps, as the division by

@@ -47,7 +47,8 @@ static NEVER_INLINE void S(pack)(const S(elem) *x, ptrdiff_t columns, ptrdiff_t 
 
 /* Whether columns may be read where they are, a vector of them after the other. What is left of a line that two
  * vectors share must still be there for the second: so either none is shared, or as many lines as a vector has stay
- * in the second cache. Lines `apart` from each other share its sets, and a set holds a way of it each. */
+ * in the second cache. Each way of it holds a line a set, and lines so far `apart` meet only every apart / 64th set.
+ */
 static ALWAYS_INLINE int S(stay_near)(const S(elem) *x, ptrdiff_t n, ptrdiff_t stride) {
     const uintptr_t bytes = (uintptr_t)stride * sizeof *x, lowest = bytes & (~bytes + 1);
     const uintptr_t apart = lowest < 64 ? 64 : lowest < CACHE_WAY ? lowest : CACHE_WAY;
@@ -59,25 +60,26 @@ typedef struct {
     const S(elem) *x;
     ptrdiff_t columns, n, x_stride;
     int negate;
-    T(elem) *e;     /* room for n lines */
-    ptrdiff_t step; /* from line to line of e: the columns, filled up */
+    ptrdiff_t step; /* the columns, filled up to whole vectors: from line to line of scratch memory, which are */
+    T(elem) *a, *b; /* two lines for what ends the columns, */
+    T(elem) *e;     /* and n for their exponentials, or themselves */
     const T(elem) *from;
     ptrdiff_t stride;
     ptrdiff_t ahead; /* to what is fetched early: the next vector */
 } S(strip);
 
-static ALWAYS_INLINE S(strip)
-    S(make_strip)(const S(elem) *x, ptrdiff_t columns, ptrdiff_t n, ptrdiff_t x_stride, int negate, T(elem) *e) {
+static ALWAYS_INLINE S(strip) S(make_strip)(const S(elem) *x, ptrdiff_t columns, ptrdiff_t n, ptrdiff_t x_stride,
+                                            int negate, T(elem) *scratch) {
     enum { W = T(LANES), IS_COMPUTED_IN = sizeof(S(elem)) == sizeof(T(elem)) };
-    S(strip) strip = {x, columns, n, x_stride, negate, e, (columns + W - 1) / W * W, NULL, 0, 0};
+    const ptrdiff_t step = (columns + W - 1) / W * W;
+    T(elem) *const e = scratch + 2 * step;
+    S(strip) strip = {x, columns, n, x_stride, negate, step, scratch, scratch + step, e, e, step, 0};
     if (IS_COMPUTED_IN && !negate && columns % W == 0 && S(stay_near)(x, n, x_stride)) {
         strip.from = (const void *)x;
         strip.stride = x_stride;
         strip.ahead = W;
     } else {
-        strip.from = e;
-        strip.stride = strip.step;
-        S(pack)(x, columns, n, x_stride, negate, e, strip.step);
+        S(pack)(x, columns, n, x_stride, negate, e, step);
     }
     return strip;
 }
@@ -113,11 +115,11 @@ static ALWAYS_INLINE ptrdiff_t S(next_strip)(ptrdiff_t columns, ptrdiff_t fit) {
 
 /* y = what is made of the values, exponentials or numbers, that are at from + j * stride. What no cache keeps is
  * stored past the caches, whole lines, aligned; or fetched early. */
-static ALWAYS_INLINE void S(put_lines)(const T(elem) *from, ptrdiff_t stride, S(elem) *y, ptrdiff_t columns,
-                                       ptrdiff_t n, ptrdiff_t y_stride, const T(elem) *a, const T(elem) *b,
-                                       fs_operation op, const int far, const int stream) {
+static ALWAYS_INLINE void S(put_lines)(const S(strip) *strip, const T(elem) *from, ptrdiff_t stride, S(elem) *y,
+                                       ptrdiff_t y_stride, fs_operation op, const int far, const int stream) {
     enum { W = T(LANES) };
-    const ptrdiff_t whole = columns / W * W;
+    const ptrdiff_t n = strip->n, columns = strip->columns, whole = columns / W * W;
+    const T(elem) *a = strip->a, *b = strip->b;
     for (ptrdiff_t j = 0; j < n; j++) {
         const T(elem) *value = from + j * stride;
         S(elem) *to = y + j * y_stride;
@@ -138,16 +140,15 @@ static ALWAYS_INLINE void S(put_lines)(const T(elem) *from, ptrdiff_t stride, S(
     }
 }
 
-static ALWAYS_INLINE void S(put_strip)(const T(elem) *from, ptrdiff_t stride, S(elem) *y, ptrdiff_t columns,
-                                       ptrdiff_t n, ptrdiff_t y_stride, const T(elem) *a, const T(elem) *b,
-                                       fs_operation op) {
+static ALWAYS_INLINE void S(put_strip)(const S(strip) *strip, const T(elem) *from, ptrdiff_t stride, S(elem) *y,
+                                       ptrdiff_t y_stride, fs_operation op) {
     const ptrdiff_t bytes = y_stride * (ptrdiff_t)sizeof *y;
-    if (n * bytes < STREAM_FROM) {
-        S(put_lines)(from, stride, y, columns, n, y_stride, a, b, op, 0, 0);
+    if (strip->n * bytes < STREAM_FROM) {
+        S(put_lines)(strip, from, stride, y, y_stride, op, 0, 0);
     } else if (((uintptr_t)y | (uintptr_t)bytes) % 64 != 0) {
-        S(put_lines)(from, stride, y, columns, n, y_stride, a, b, op, 1, 0);
+        S(put_lines)(strip, from, stride, y, y_stride, op, 1, 0);
     } else {
-        S(put_lines)(from, stride, y, columns, n, y_stride, a, b, op, 0, 1);
+        S(put_lines)(strip, from, stride, y, y_stride, op, 0, 1);
         stream_end();
     }
 }
@@ -157,20 +158,18 @@ static ALWAYS_INLINE void S(strip_softmax)(const S(elem) *x, S(elem) *y, ptrdiff
                                            ptrdiff_t x_stride, ptrdiff_t y_stride, T(elem) *scratch, int negate,
                                            const double *scale, int *once) {
     enum { W = T(LANES) };
-    const ptrdiff_t step = (columns + W - 1) / W * W;
-    T(elem) *hi = scratch, *lo = hi + step, *e = lo + step;
-    const S(strip) strip = S(make_strip)(x, columns, n, x_stride, negate, e);
-    for (ptrdiff_t first = 0; first < step; first += BATCH * W) {
-        const ptrdiff_t end = step - first < BATCH * W ? step : first + BATCH * W;
+    const S(strip) strip = S(make_strip)(x, columns, n, x_stride, negate, scratch);
+    for (ptrdiff_t first = 0; first < strip.step; first += BATCH * W) {
+        const ptrdiff_t end = strip.step - first < BATCH * W ? strip.step : first + BATCH * W;
         T(sum) sums[BATCH];
-        for (ptrdiff_t i = first; i < end; i += W) S(strip_exp)(&strip, i, once, &sums[(i - first) / W]);
-        for (ptrdiff_t i = first; i < end; i += W) {
-            const T(factor) factor = S(factors)(scale ? scale + i : NULL, columns - i, &sums[(i - first) / W]);
-            T(store)(hi + i, factor.hi);
-            T(store)(lo + i, factor.lo);
+        for (ptrdiff_t i = first, k = 0; i < end; i += W, k++) S(strip_exp)(&strip, i, once, &sums[k]);
+        for (ptrdiff_t i = first, k = 0; i < end; i += W, k++) {
+            const T(factor) factor = S(factors)(scale ? scale + i : NULL, columns - i, &sums[k]);
+            T(store)(strip.a + i, factor.hi);
+            T(store)(strip.b + i, factor.lo);
         }
     }
-    S(put_strip)(e, step, y, columns, n, y_stride, hi, lo, FS_SOFTMAX);
+    S(put_strip)(&strip, strip.e, strip.step, y, y_stride, FS_SOFTMAX);
 }
 
 /* log_softmax or logsumexp of a strip. */
@@ -178,11 +177,9 @@ static ALWAYS_INLINE void S(strip_log)(const S(elem) *x, S(elem) *y, ptrdiff_t c
                                        ptrdiff_t x_stride, ptrdiff_t y_stride, T(elem) *scratch, fs_operation op,
                                        int *once) {
     enum { W = T(LANES) };
-    const ptrdiff_t step = (columns + W - 1) / W * W;
-    T(elem) *tops = scratch, *tails = tops + step, *e = tails + step;
-    const S(strip) strip = S(make_strip)(x, columns, n, x_stride, 0, e);
-    for (ptrdiff_t first = 0; first < step; first += BATCH * W) {
-        const ptrdiff_t end = step - first < BATCH * W ? step : first + BATCH * W;
+    const S(strip) strip = S(make_strip)(x, columns, n, x_stride, 0, scratch);
+    for (ptrdiff_t first = 0; first < strip.step; first += BATCH * W) {
+        const ptrdiff_t end = strip.step - first < BATCH * W ? strip.step : first + BATCH * W;
         T(v) top[BATCH];
         T(rest) rest[BATCH];
         for (ptrdiff_t i = first, k = 0; i < end; i += W, k++)
@@ -192,12 +189,12 @@ static ALWAYS_INLINE void S(strip_log)(const S(elem) *x, S(elem) *y, ptrdiff_t c
                 const T(v) result = T(logsumexp)(top[k], &rest[k]);
                 S(put_logsumexp)(y + i, 1, result, top[k], columns - i, x + i, n, 1, x_stride);
             } else {
-                T(store)(tops + i, top[k]);
-                T(store)(tails + i, T(log_tail)(top[k], &rest[k]));
+                T(store)(strip.a + i, top[k]);
+                T(store)(strip.b + i, T(log_tail)(top[k], &rest[k]));
             }
         }
     }
-    if (op == FS_LOG_SOFTMAX) S(put_strip)(strip.from, strip.stride, y, columns, n, y_stride, tops, tails, op);
+    if (op == FS_LOG_SOFTMAX) S(put_strip)(&strip, strip.from, strip.stride, y, y_stride, op);
 }
 
 /* A vector of columns too long for scratch memory: it is read two or three times, where it is. */

@@ -48,8 +48,7 @@ static ALWAYS_INLINE void S(reduce_part)(const S(elem) *x, ptrdiff_t n, fs_carry
     if (op == FS_SOFTMAX || op == FS_SOFTMIN) {
         top = S(part_exp)(x, n, op == FS_SOFTMIN, &rest.sum);
     } else {
-        /* as in a group of one row, what follows is fetched meanwhile: the next part, for the same thread as a rule
-         */
+        /* as in a group of one row, the next part is fetched meanwhile, which the same thread takes as a rule */
         S(references) group;
         S(group_tops)(x, 1, n, 0, &group);
         S(group_rest)(x, NULL, 1, n, n, 0, &group, &rest);

@@ -82,13 +82,8 @@ static ALWAYS_INLINE int S(near_half_bits)(ptrdiff_t n) {
     return 25 - bits;
 }
 
-/* It is, where some other element is so near the maximum; */
+/* It is, where some other element is so near the maximum. */
 static ALWAYS_INLINE T(elem) S(near_reach)(ptrdiff_t n) { return (T(elem))(0.6931 / 2 * S(near_half_bits)(n)); }
-
-/* and, by a whole number of bits, where it is that share of the maximum's. */
-static ALWAYS_INLINE T(elem) S(near_share)(ptrdiff_t n) {
-    return (T(elem))1 / (T(elem))(1 << S(near_half_bits)(n) / 2);
-}
 
 /* First stage: the maxima and references of `count` rows. The lanes of absent rows stay finite. */
 static NEVER_INLINE T(v)

@@ -70,10 +70,6 @@ static ALWAYS_INLINE void sum_add_at_f32(sum_f32 *sum, const float *p) {
 
 static ALWAYS_INLINE void sum_add_at_f64(sum_f64 *sum, const double *p) { sum_add_f64(sum, load_f64(p)); }
 
-static ALWAYS_INLINE v_f32 sum_narrowed_f32(const sum_f32 *sum) { return narrow_f32(sum->hi[0], sum->hi[1]); }
-
-static ALWAYS_INLINE v_f64 sum_narrowed_f64(const sum_f64 *sum) { return add_f64(sum->hi[0], sum->lo[0]); }
-
 /* v and what its rounding left, where that is known. */
 static ALWAYS_INLINE void sum_add_pair_f32(sum_f32 *sum, v_f32 v, v_f32 low) {
     (void)low;
