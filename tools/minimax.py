@@ -88,21 +88,52 @@ def eighths():
             np.maximum(worst, np.abs(away) / 2**39, out=worst)
         i = int(worst.argmin())
         best = min(best, (float(worst[i]), int(units[i]), offset))
-    constant = (best[1] + mpf(best[2])) / 2**23
+    show_eighths((best[1] + mpf(best[2])) / 2**23, best[0], 24)
+
+
+def eighths_wide(count=2**36):
+    """The same of exp_f64: C runs over the first `count` float64 from 1 on, ten minutes.
+
+    Fixed point of 64 bits after the binary point, of which no more are wanted.
+    """
+    step = [mpf(2) ** (mpf(j) / 8) for j in range(8)]
+    turn, near = 2**20, int(mpf("0.03") * 2**64)
+    best = (1.0, 0)
+    for first in range(0, count, turn):
+        k = np.arange(first, first + turn, dtype=np.uint64)
+        worst = np.zeros(turn, np.uint64)
+        for factor in step[1:]:
+            start = int(mp.frac(factor * 2**52) * 2**64)
+            away = k * np.uint64(int(mp.frac(factor) * 2**64)) + np.uint64(start)  # modulo 1
+            away = np.minimum(away, -away)
+            kept = away < near
+            k, worst = k[kept], np.maximum(worst[kept], away[kept])
+        if len(k):
+            i = int(worst.argmin())
+            best = min(best, (float(worst[i]) / 2**64, int(k[i])))
+    show_eighths(1 + mpf(best[1]) / 2**52, best[0], 53)
+
+
+def show_eighths(constant, worst, bits):
+    code, size = ("f", "I") if bits == 24 else ("d", "Q")
+    shift = bits - 4  # n << shift has n / 8 in the exponent
+    one = struct.unpack(f"<{size}", struct.pack(f"<{code}", 1))[0]
     print(
-        f"2**(j/8): C = {mp.nstr(constant, 12)}, at most {best[0]:.3f} ULP off; bits less j << 20:"
+        f"2**(j/8): C = {mp.nstr(constant, 12)}, at most {worst:.4f} ULP off; "
+        f"bits less j << {shift}:"
     )
     for j in range(8):
-        bits = int(mp.nint(constant * step[j] * 2**23)) - 2**23 + 0x3F800000 - (j << 20)
-        print(f"    {float.hex(struct.unpack('<f', struct.pack('<I', bits))[0])}")
+        mantissa = int(mp.nint(constant * mpf(2) ** (mpf(j) / 8) * 2 ** (bits - 1)))
+        found = mantissa - 2 ** (bits - 1) + one - (j << shift)
+        print(f"    {float.hex(struct.unpack(f'<{code}', struct.pack(f'<{size}', found))[0])}")
 
 
 def main():
     half = mp.log(2) / 2 * (1 + mpf(2) ** -9)
-    for name, bits, degree in (
-        ("exp float32", 24, 6),
-        ("exp float64", 53, 12),
-        ("exp float64, of a float32 row's maximum", 53, 7),
+    for name, bits, limit, degree in (
+        ("exp float32, in eighths", 24, half / 8, 4),
+        ("exp float64, in eighths", 53, half / 8, 7),
+        ("exp float64, of a float32 row's maximum", 53, half, 7),
     ):
         # e**r = 1 + r + r**2 * q(r)
         report(
@@ -110,20 +141,10 @@ def main():
             lambda r: mp.exp(r) - 1 - r,
             lambda r: mp.exp(-r),
             list(range(2, degree + 1)),
-            -half,
-            half,
+            -limit,
+            limit,
             bits,
         )
-    sixteenth = half / 8
-    report(
-        "exp float32, in eighths",
-        lambda r: mp.exp(r) - 1 - r,
-        lambda r: mp.exp(-r),
-        [2, 3, 4],
-        -sixteenth,
-        sixteenth,
-        24,
-    )
     eighths()
     # log(1+g) = 2 atanh(s), s = g/(2+g): 2 atanh(s) - 2 s = s * z * p(z), z = s*s
     top = ((mp.sqrt(2) - 1) / (mp.sqrt(2) + 1)) ** 2 * (1 + mpf(2) ** -9)
@@ -133,6 +154,7 @@ def main():
 
     for name, degree in (("log float64", 7), ("log float64, of a float32 row", 4)):
         report(name, series, lambda z: mpf(1) / 2, list(range(1, degree + 1)), mpf(0), top, 53)
+    eighths_wide()
 
 
 if __name__ == "__main__":

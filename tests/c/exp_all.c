@@ -28,8 +28,9 @@ static const char *const KIND_NAMES[KINDS] = {
     "float64, hard, with low",
     "float64, hard, without low",
 };
-/* The contracts of exp_f32 and exp_pair_f64. */
-static const double BOUNDS[KINDS] = {0.62, 0.62, 0.62, 0.5, 1.1, 0.5, 1.1};
+/* The contract of exp_pair (body/exp.h), of which baseline has its own part. */
+static const double BOUNDS[KINDS] = {0.62, 0.62, 0.62, 0.15, 0.62, 0.15, 0.62};
+static const double BOUNDS_WITHOUT_FMA[KINDS] = {0.62, 0.62, 0.62, 0.15, 0.8, 0.15, 0.8};
 
 static const exponentials *targets[MAX_TARGETS];
 static int target_count;
@@ -135,7 +136,7 @@ static void judge_f32(int kind, const float *x, const float *top, int watched) {
         if (kind != ITSELF) target->f32_together(x, top[0], together, CHUNK);
         for (int i = 0; i < CHUNK; i++) {
             const double shift = shift_of(top[i]);
-            if (t == 0) wanted[i] = judge_in_double(x[i], shift, n_top[i], depth + i) * target->constant;
+            if (t == 0) wanted[i] = judge_in_double(x[i], shift, n_top[i], depth + i) * target->constant_f32;
             if (!is_reference(top[i], shift, n_top[i])) fail("no reference", target->isa, x[i], top[i]);
             if (any_ordinary && fabsf(x[i]) <= 63 && fabsf(top[i]) <= 63 &&
                 memcmp(y[t] + i, ordinary + i, sizeof *ordinary))
@@ -148,7 +149,7 @@ static void judge_f32(int kind, const float *x, const float *top, int watched) {
     }
     if (isfinite(x[watched]) && depth[watched] > -1000) {
         const double error = error_of_judge(x[watched], shift_of(top[watched]), n_top[watched], BIAS_F32,
-                                            wanted[watched] / targets[0]->constant);
+                                            wanted[watched] / targets[0]->constant_f32);
 #pragma omp critical
         worst_of_judge[0] = fmax(worst_of_judge[0], error * 0x1p-29);
     }
@@ -194,7 +195,7 @@ static void judge_f64(int kind, const double *x, const double *top, int n, int w
         target->f64(x, top, 1, ordinary, n);
         for (int i = 0; i < n; i++) {
             const double shift = shift_of(top[i]);
-            if (t == 0) wanted[i] = judge(x[i], shift, n_top[i], BIAS_F64, depth + i);
+            if (t == 0) wanted[i] = judge(x[i], shift, n_top[i], BIAS_F64, depth + i) * target->constant_f64;
             if (!is_reference(top[i], shift, n_top[i])) fail("no reference", target->isa, x[i], top[i]);
             if (fabs(x[i]) <= 63 && fabs(top[i]) <= 63 && memcmp(single + i, ordinary + i, sizeof *y))
                 fail("other bits where all is ordinary", target->isa, x[i], top[i]);
@@ -214,8 +215,8 @@ static void judge_f64(int kind, const double *x, const double *top, int n, int w
         keep_worst(&worst[t][kind + 1], &alone);
     }
     if (depth[watched] > -1000) {
-        const double error =
-            error_of_judge(x[watched], shift_of(top[watched]), n_top[watched], BIAS_F64, wanted[watched]);
+        const double error = error_of_judge(x[watched], shift_of(top[watched]), n_top[watched], BIAS_F64,
+                                            wanted[watched] / targets[0]->constant_f64);
 #pragma omp critical
         worst_of_judge[1] = fmax(worst_of_judge[1], error);
     }
@@ -278,7 +279,8 @@ int main(int argc, char **argv) {
     for (int kind = 0; kind < KINDS; kind++)
         for (int t = 0; t < target_count; t++) {
             const finding *f = &worst[t][kind];
-            const int failed = !(f->error <= BOUNDS[kind]);
+            const double *bounds = strcmp(targets[t]->isa, "baseline") == 0 ? BOUNDS_WITHOUT_FMA : BOUNDS;
+            const int failed = !(f->error <= bounds[kind]);
             printf("%-28s %-9s %11ld inputs %8.4f ULP at %a below %a%s\n", KIND_NAMES[kind], targets[t]->isa,
                    inputs[kind], f->error, f->x, f->top, failed ? ": FAILED" : "");
             failures += failed;

@@ -58,4 +58,5 @@ static void f64(const double *x, const double *top, int ordinary, double *y, ptr
 DEFINE_TOGETHER(f32, float)
 DEFINE_TOGETHER(f64, double)
 
-const exponentials TABLE = {ISA_NAME, (float)EXP_CONSTANT_f32, f32, f64_pair, f64, f32_together, f64_together};
+const exponentials TABLE = {ISA_NAME, EXP_CONSTANT_f32, EXP_CONSTANT_f64, f32, f64_pair,
+                            f64,      f32_together,     f64_together};

@@ -4,11 +4,11 @@
 
 #include <stddef.h>
 
-/* x[i] <= top[i] to y[i] = C * exp(x[i] - shift) * 2**-N, where top[i] fixes N = n_top[i] - BIAS; C is 1 for float64.
+/* x[i] <= top[i] to y[i] = C * exp(x[i] - shift) * 2**-N, where top[i] fixes N = n_top[i] - BIAS.
  * n is a multiple of 64. What is `ordinary` skips two steps (exp.h says when it may). */
 typedef struct {
     const char *isa;
-    float constant; /* C of float32 */
+    double constant_f32, constant_f64; /* C */
     void (*f32)(const float *x, const float *top, int ordinary, float *y, float *n_top, ptrdiff_t n);
     /* the same, low[i] being what y[i] lacks */
     void (*f64_pair)(const double *x, const double *top, int ordinary, double *y, double *low, double *n_top,

@@ -88,8 +88,7 @@ static ALWAYS_INLINE void log_tail_wide_f32(v_f32 top, const rest_f32 *rest, v_f
 }
 
 static NEVER_INLINE pair_f64 log_tail_wide_f64(v_f64 top, const rest_f64 *rest) {
-    reference_f64 ref = make_reference_f64(top);
-    return log_beyond_top_f64(sub_f64(top, ref.shift), ref.n_top, rest->others[0], rest->sum.hi[0], rest->sum.lo[0]);
+    return log_beyond_top_f64(top, rest->others[0], rest->sum.hi[0], rest->sum.lo[0]);
 }
 
 /* The tails in float64, LANES of them. */

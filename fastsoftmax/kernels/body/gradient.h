@@ -1,7 +1,7 @@
 /* What the gradients are made of, in the two computing types: totals, and exponentials times a total.
  *
  * exp(y) * total needs no maximum: outputs of log_softmax are not above 0, so one reference does for all of them. By
- * it exponentials are held times 2**REACH (and the constant of exp_f32), so that those that became 0 do not count
+ * it exponentials are held times 2**REACH (and the constant of exp.h), so that those that became 0 do not count
  * beside any |total| <= MOST_TOTAL, while total * 2**-REACH is a normal number from LEAST_TOTAL on. Elements above
  * LAST_EXPONENT, which no log_softmax gives, and rows of other totals take any_product instead. */
 #ifndef FS_GRADIENT_H
@@ -13,7 +13,7 @@
 #define LEAST_TOTAL_f32 0x1p-60 /* 2**-126 < FACTOR * 2**-60 */
 #define MOST_TOTAL_f32 0x1p32   /* 2**-(126 + REACH) * 2**32 < 2**-149 / 4 */
 #define REACH_f64 300
-#define FACTOR_f64 (-0x1p-300)
+#define FACTOR_f64 (-0x1p-300 / EXP_CONSTANT_f64)
 #define LEAST_TOTAL_f64 0x1p-600
 #define MOST_TOTAL_f64 0x1p200
 
@@ -77,7 +77,7 @@ static ALWAYS_INLINE v_f64 any_product(v_f64 y, v_f64 total) {
     v_f64 e = neg_f64(max_f64(least, neg_f64(max_f64(least, y)))); /* in this order a NaN passes */
     const reference_f64 ref = make_reference_f64(e);
     exp_f64(&e, 1, &ref, 1);
-    e = mul_f64(e, set1_f64(1 / POWER_OF_BIAS_f64));
+    e = mul_f64(e, set1_f64(1 / (EXP_CONSTANT_f64 * POWER_OF_BIAS_f64)));
     e = add_f64(drop_f64(ge_f64(least, y), e), keep_f64(ge_f64(y, most), set1_f64(INFINITY)));
     /* by 2**n_top in three factors, the mantissas in between: nothing overflows or underflows before the product */
     const v_f64 third = sub_f64(fma_f64(ref.n_top, set1_f64(1.0 / 3), rounder), rounder);

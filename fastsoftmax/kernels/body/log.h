@@ -6,24 +6,6 @@
 #ifndef FS_LOG_H
 #define FS_LOG_H
 
-/* exp(top - shift) * 2**-N = 2**BIAS * e**r, where r = (top - shift) - n_top ln 2; `power` is 2**BIAS.
- * Max error of hi + lo: 2**-57 relative. */
-static ALWAYS_INLINE pair_f64 exp_of_top_f64(v_f64 top_less_shift, v_f64 n_top, const double power) {
-    v_f64 first = fma_f64(n_top, set1_f64(-LN2_TOP), top_less_shift); /* exact */
-    v_f64 r = fma_f64(n_top, set1_f64(-LN2_REST), first);
-    v_f64 r_low = fma_f64(n_top, set1_f64(-LN2_REST), sub_f64(first, r));
-    v_f64 one = set1_f64(1), q;
-    exp_series_f64(&q, &r, 1);
-    v_f64 hi = add_f64(one, r);
-    v_f64 lo = sub_f64(r, sub_f64(hi, one));
-    lo = add_f64(lo, fma_f64(mul_f64(r, r), q, r_low));
-    v_f64 scale = set1_f64(power);
-    pair_f64 exp_top;
-    exp_top.hi = mul_f64(add_f64(hi, lo), scale);
-    exp_top.lo = mul_f64(sub_f64(lo, sub_f64(add_f64(hi, lo), hi)), scale);
-    return exp_top;
-}
-
 /* 2**k next to 1 + a for a >= 0, so that 1 + a = 2**k (1 + g) with |g| <= sqrt(2) - 1: k, and 2**-k. */
 static ALWAYS_INLINE v_f64 log_exponent_f64(v_f64 a, v_f64 *scale) {
     const v_f64 k = exponent_f64(mul_f64(add_f64(set1_f64(1), a), set1_f64(0x1.6a09e667f3bcdp+0)));
@@ -64,10 +46,17 @@ static ALWAYS_INLINE pair_f64 log1p_f64(v_f64 a, v_f64 a_low) {
     return log;
 }
 
-/* log(1 + others + sum / exp(top)), all relative to the reference (shift, n_top). */
-static ALWAYS_INLINE pair_f64 log_beyond_top_f64(v_f64 top_less_shift, v_f64 n_top, v_f64 others, v_f64 sum,
-                                                 v_f64 sum_low) {
-    pair_f64 exp_top = exp_of_top_f64(top_less_shift, n_top, POWER_OF_BIAS_f64);
+/* The exponential of a number as all others are taken. Max error of hi + lo: 2**-55 relative. */
+static ALWAYS_INLINE pair_f64 exp_of_f64(v_f64 x, const reference_f64 *ref) {
+    pair_f64 e = {.hi = x};
+    exp_pair_f64(&e.hi, &e.lo, 1, ref, 0);
+    return e;
+}
+
+/* log(1 + others + sum / exp(top)), the sum being relative to the reference of top. */
+static ALWAYS_INLINE pair_f64 log_beyond_top_f64(v_f64 top, v_f64 others, v_f64 sum, v_f64 sum_low) {
+    const reference_f64 ref = make_reference_f64(top);
+    pair_f64 exp_top = exp_of_f64(top, &ref);
     v_f64 ratio = div_f64(sum, exp_top.hi);
     v_f64 remainder = fma_once_f64(neg_f64(ratio), exp_top.hi, sum);
     remainder = add_f64(remainder, sub_f64(sum_low, mul_f64(ratio, exp_top.lo)));

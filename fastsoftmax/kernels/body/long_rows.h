@@ -93,9 +93,9 @@ static ALWAYS_INLINE S(rebase) S(make_rebase)(const T(reference) *from, const T(
     if (!(distance > -1600)) return (S(rebase)){0, 0};
     const double k = (distance * LOG2_E + 0x1.8p52) - 0x1.8p52;
     const double r = ((distance - k * LN2_TOP) - k * LN2_REST) + n * LN2_REST;
-    v_f64 q, r_v = set1_f64(r);
-    exp_series_f64(&q, &r_v, 1);
-    return (S(rebase)){1 + (r + r * r * S(first_lane)(q)), k};
+    const reference_f64 at_1 = reference_at_f64(set1_f64(0), set1_f64(0));
+    const double e = S(first_lane)(exp_of_f64(set1_f64(r), &at_1).hi);
+    return (S(rebase)){e / (EXP_CONSTANT_f64 * POWER_OF_BIAS_f64), k};
 }
 
 static ALWAYS_INLINE void S(carry_add)(fs_carry *carry, double value, double value_low) {
@@ -124,10 +124,10 @@ static ALWAYS_INLINE void S(merge_parts)(fs_carry *into, const fs_carry *from) {
         into->others += 1 + less.others;
     } else if (less.others >= 0) {
         /* the maxima of the lesser part join the rest */
-        const double start = S(first_element)(T(sub)(T(set1)((T(elem))less.top), base.shift));
-        const pair_f64 exp_top =
-            exp_of_top_f64(set1_f64(start), set1_f64(S(first_element)(base.n_top)), T(POWER_OF_BIAS));
-        const double count = (1 + less.others) * rebase.mantissa * T(EXP_CONSTANT);
+        const double shift = S(first_element)(base.shift), n_top = S(first_element)(base.n_top);
+        const reference_f64 wide = reference_at_f64(set1_f64(shift), set1_f64(n_top));
+        const pair_f64 exp_top = exp_of_f64(set1_f64(less.top), &wide);
+        const double count = (1 + less.others) * rebase.mantissa * T(FROM_WIDE);
         S(carry_add)(into, S(times_power_of_two)(S(first_lane)(exp_top.hi) * count, rebase.exponent),
                      S(times_power_of_two)(S(first_lane)(exp_top.lo) * count, rebase.exponent));
     }

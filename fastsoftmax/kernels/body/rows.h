@@ -40,7 +40,7 @@ static ALWAYS_INLINE T(v) S(count_across)(T(elem) rows[T(LANES)][T(LANES)]) {
 
 /* The reference of each row of a group, to be spread over a vector again. */
 typedef struct {
-    T(elem) top[T(LANES)], shift[T(LANES)], floor[T(LANES)], rounder[T(LANES)], eighths[T(LANES)];
+    T(elem) top[T(LANES)], shift[T(LANES)], floor[T(LANES)], rounder[T(LANES)];
     int ordinary;                     /* all of them */
     T(elem) tops[T(LANES)][T(LANES)]; /* the maxima of each row's lanes */
 } S(references);
@@ -50,7 +50,6 @@ static ALWAYS_INLINE T(reference) S(reference_of)(const S(references) *group, pt
     ref.shift = T(set1)(group->shift[row]);
     ref.floor = T(set1)(group->floor[row]);
     ref.rounder = T(set1)(group->rounder[row]);
-    ref.eighths = T(set1)(group->eighths[row]);
     ref.n_top = T(set1)(0); /* only the ends of a row need it */
     ref.constants = T(make_exp_constants)();
     return ref;
@@ -101,7 +100,6 @@ static NEVER_INLINE T(v)
     T(store)(group->shift, ref.shift);
     T(store)(group->floor, ref.floor);
     T(store)(group->rounder, ref.rounder);
-    T(store)(group->eighths, ref.eighths);
     group->ordinary = S(is_ordinary)(all);
     return top;
 }

@@ -133,6 +133,9 @@ static ALWAYS_INLINE m_f64 ge_f64(v_f64 x, v_f64 y) {
 static ALWAYS_INLINE m_f32 not_less_f32(v_f32 x, v_f32 y) {
     return (m_f32){_mm256_cmp_ps(x.a, y.a, _CMP_NLT_UQ), _mm256_cmp_ps(x.b, y.b, _CMP_NLT_UQ)};
 }
+static ALWAYS_INLINE m_f64 not_less_f64(v_f64 x, v_f64 y) {
+    return (m_f64){_mm256_cmp_pd(x.a, y.a, _CMP_NLT_UQ), _mm256_cmp_pd(x.b, y.b, _CMP_NLT_UQ)};
+}
 
 /* whether the mask has all lanes */
 static ALWAYS_INLINE int all_f32(m_f32 mask) { return _mm256_movemask_ps(_mm256_and_ps(mask.a, mask.b)) == 0xff; }
@@ -148,7 +151,8 @@ static ALWAYS_INLINE v_f64 power_of_two_f64(v_f64 x) {
                    _mm256_castsi256_pd(_mm256_slli_epi64(_mm256_castpd_si256(x.b), 52))};
 }
 
-/* table[j] + (x << 20) as integers of their bits, where j is in the lowest three bits of x; see body/exp.h. */
+/* table[j] + (x << 20), in float64 (x << 49), as integers of their bits, where j is in the lowest three bits of x;
+ * see body/exp.h. */
 static ALWAYS_INLINE __m256 eighth_power_half(__m256 table, __m256i x) {
     const __m256i entry = _mm256_castps_si256(_mm256_permutevar8x32_ps(table, x));
     return _mm256_castsi256_ps(_mm256_add_epi32(entry, _mm256_slli_epi32(x, 20)));
@@ -156,6 +160,23 @@ static ALWAYS_INLINE __m256 eighth_power_half(__m256 table, __m256i x) {
 static ALWAYS_INLINE v_f32 eighth_power_f32(v_f32 table, v_f32 x) {
     return (v_f32){eighth_power_half(table.a, _mm256_castps_si256(x.a)),
                    eighth_power_half(table.a, _mm256_castps_si256(x.b))};
+}
+/* A permutation reaches eight entries if it takes them in halves; those of odd places come from the upper bits of x
+ * and are replaced. */
+static ALWAYS_INLINE __m256d eighth_power_half_f64(__m256 lower, __m256 upper, __m256i x) {
+    const __m256i low = _mm256_castps_si256(_mm256_permutevar8x32_ps(lower, x));
+    const __m256i high = _mm256_slli_epi64(_mm256_castps_si256(_mm256_permutevar8x32_ps(upper, x)), 32);
+    const __m256i entry = _mm256_blend_epi32(low, high, 0xaa);
+    return _mm256_castsi256_pd(_mm256_add_epi64(entry, _mm256_slli_epi64(x, 49)));
+}
+static ALWAYS_INLINE v_f64 eighth_power_f64(v_f64 table, v_f64 x) {
+    const __m256 a = _mm256_castpd_ps(table.a), b = _mm256_castpd_ps(table.b); /* quarters 0 | 1, 2 | 3 */
+    const __m256d lower = _mm256_castps_pd(_mm256_shuffle_ps(a, b, 0x88));     /* quarters 0, 2, 1, 3 */
+    const __m256d upper = _mm256_castps_pd(_mm256_shuffle_ps(a, b, 0xdd));
+    const __m256 lower_in_order = _mm256_castpd_ps(_mm256_permute4x64_pd(lower, 0xd8));
+    const __m256 upper_in_order = _mm256_castpd_ps(_mm256_permute4x64_pd(upper, 0xd8));
+    return (v_f64){eighth_power_half_f64(lower_in_order, upper_in_order, _mm256_castpd_si256(x.a)),
+                   eighth_power_half_f64(lower_in_order, upper_in_order, _mm256_castpd_si256(x.b))};
 }
 
 /* floor(log2(x)) of a positive normal x: its exponent field, put into the mantissa of 2**52 */

@@ -84,6 +84,7 @@ static ALWAYS_INLINE m_f64 ge_f64(v_f64 x, v_f64 y) { return _mm512_cmp_pd_mask(
 
 /* x >= y, or either is NaN */
 static ALWAYS_INLINE m_f32 not_less_f32(v_f32 x, v_f32 y) { return _mm512_cmp_ps_mask(x, y, _CMP_NLT_UQ); }
+static ALWAYS_INLINE m_f64 not_less_f64(v_f64 x, v_f64 y) { return _mm512_cmp_pd_mask(x, y, _CMP_NLT_UQ); }
 
 /* whether the mask has all lanes */
 static ALWAYS_INLINE int all_f32(m_f32 mask) { return mask == 0xffff; }
@@ -97,10 +98,15 @@ static ALWAYS_INLINE v_f64 power_of_two_f64(v_f64 x) {
     return _mm512_castsi512_pd(_mm512_slli_epi64(_mm512_castpd_si512(x), 52));
 }
 
-/* table[j] + (x << 20) as integers of their bits, where j is in the lowest three bits of x; see body/exp.h. */
+/* table[j] + (x << 20), in float64 (x << 49), as integers of their bits, where j is in the lowest three bits of x;
+ * see body/exp.h. */
 static ALWAYS_INLINE v_f32 eighth_power_f32(v_f32 table, v_f32 x) {
     const __m512i entry = _mm512_castps_si512(_mm512_permutexvar_ps(_mm512_castps_si512(x), table));
     return _mm512_castsi512_ps(_mm512_add_epi32(entry, _mm512_slli_epi32(_mm512_castps_si512(x), 20)));
+}
+static ALWAYS_INLINE v_f64 eighth_power_f64(v_f64 table, v_f64 x) {
+    const __m512i entry = _mm512_castpd_si512(_mm512_permutexvar_pd(_mm512_castpd_si512(x), table));
+    return _mm512_castsi512_pd(_mm512_add_epi64(entry, _mm512_slli_epi64(_mm512_castpd_si512(x), 49)));
 }
 
 /* floor(log2(x)) of a positive normal x */

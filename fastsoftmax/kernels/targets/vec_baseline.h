@@ -137,6 +137,7 @@ LANEWISE(f64, m, ge, (v_f64 x, v_f64 y), x.lane[i] >= y.lane[i] ? UINT64_MAX : 0
 
 /* x >= y, or either is NaN */
 LANEWISE(f32, m, not_less, (v_f32 x, v_f32 y), x.lane[i] < y.lane[i] ? 0 : UINT32_MAX)
+LANEWISE(f64, m, not_less, (v_f64 x, v_f64 y), x.lane[i] < y.lane[i] ? 0 : UINT64_MAX)
 
 /* whether the mask has all lanes */
 static ALWAYS_INLINE int all_f32(m_f32 mask) {
@@ -154,9 +155,12 @@ static ALWAYS_INLINE int all_f64(m_f64 mask) {
 LANEWISE(f32, v, power_of_two, (v_f32 x), from_bits_f32(to_bits_f32(x.lane[i]) << 23))
 LANEWISE(f64, v, power_of_two, (v_f64 x), from_bits_f64(to_bits_f64(x.lane[i]) << 52))
 
-/* table[j] + (x << 20) as integers of their bits, where j is in the lowest three bits of x; see body/exp.h. */
+/* table[j] + (x << 20), in float64 (x << 49), as integers of their bits, where j is in the lowest three bits of x;
+ * see body/exp.h. */
 LANEWISE(f32, v, eighth_power, (v_f32 table, v_f32 x),
          from_bits_f32(to_bits_f32(table.lane[to_bits_f32(x.lane[i]) & 7]) + (to_bits_f32(x.lane[i]) << 20)))
+LANEWISE(f64, v, eighth_power, (v_f64 table, v_f64 x),
+         from_bits_f64(to_bits_f64(table.lane[to_bits_f64(x.lane[i]) & 7]) + (to_bits_f64(x.lane[i]) << 49)))
 
 /* floor(log2(x)) of a positive normal x: its exponent field, put into the mantissa of 2**52, for want of vector
  * instructions that convert 64-bit integers */

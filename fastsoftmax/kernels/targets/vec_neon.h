@@ -113,6 +113,8 @@ EACH_Q(f64, m, ge, (v_f64 x, v_f64 y), vcgeq_f64(x.q[i], y.q[i]))
 
 /* x >= y, or either is NaN */
 EACH_Q(f32, m, not_less, (v_f32 x, v_f32 y), vmvnq_u32(vcltq_f32(x.q[i], y.q[i])))
+EACH_Q(f64, m, not_less, (v_f64 x, v_f64 y),
+       vreinterpretq_u64_u32(vmvnq_u32(vreinterpretq_u32_u64(vcltq_f64(x.q[i], y.q[i])))))
 
 /* whether the mask has all lanes */
 static ALWAYS_INLINE int all_f32(m_f32 mask) {
@@ -127,8 +129,8 @@ static ALWAYS_INLINE int all_f64(m_f64 mask) {
 EACH_Q(f32, v, power_of_two, (v_f32 x), vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_f32(x.q[i]), 23)))
 EACH_Q(f64, v, power_of_two, (v_f64 x), vreinterpretq_f64_u64(vshlq_n_u64(vreinterpretq_u64_f64(x.q[i]), 52)))
 
-/* table[j] + (x << 20) as integers of their bits, where j is in the lowest three bits of x; see body/exp.h. The table
- * is looked up by bytes: 4 j, 4 j + 1, 4 j + 2, 4 j + 3. */
+/* table[j] + (x << 20), in float64 (x << 49), as integers of their bits, where j is in the lowest three bits of x;
+ * see body/exp.h. The table is looked up by bytes: 4 j, 4 j + 1, 4 j + 2, 4 j + 3, or 8 j to 8 j + 7. */
 static ALWAYS_INLINE float32x4_t eighth_power_quarter(v_f32 table, uint32x4_t x) {
     const uint8x16x2_t bytes = {{vreinterpretq_u8_f32(table.q[0]), vreinterpretq_u8_f32(table.q[1])}};
     const uint32x4_t j = vandq_u32(x, vdupq_n_u32(7));
@@ -137,6 +139,17 @@ static ALWAYS_INLINE float32x4_t eighth_power_quarter(v_f32 table, uint32x4_t x)
     return vreinterpretq_f32_u32(vaddq_u32(entry, vshlq_n_u32(x, 20)));
 }
 EACH_Q(f32, v, eighth_power, (v_f32 table, v_f32 x), eighth_power_quarter(table, vreinterpretq_u32_f32(x.q[i])))
+static ALWAYS_INLINE float64x2_t eighth_power_quarter_f64(v_f64 table, uint64x2_t x) {
+    const uint8x16x4_t bytes = {{vreinterpretq_u8_f64(table.q[0]), vreinterpretq_u8_f64(table.q[1]),
+                                 vreinterpretq_u8_f64(table.q[2]), vreinterpretq_u8_f64(table.q[3])}};
+    const uint64x2_t j = vandq_u64(x, vdupq_n_u64(7));
+    const uint64x2_t first = vcombine_u64(vcreate_u64(0), vcreate_u64(0x0808080808080808)); /* bytes of j */
+    const uint8x16_t eight_j = vshlq_n_u8(vqtbl1q_u8(vreinterpretq_u8_u64(j), vreinterpretq_u8_u64(first)), 3);
+    const uint8x16_t at = vaddq_u8(eight_j, vreinterpretq_u8_u64(vdupq_n_u64(0x0706050403020100)));
+    const uint64x2_t entry = vreinterpretq_u64_u8(vqtbl4q_u8(bytes, at));
+    return vreinterpretq_f64_u64(vaddq_u64(entry, vshlq_n_u64(x, 49)));
+}
+EACH_Q(f64, v, eighth_power, (v_f64 table, v_f64 x), eighth_power_quarter_f64(table, vreinterpretq_u64_f64(x.q[i])))
 
 /* floor(log2(x)) of a positive normal x: its exponent field */
 EACH_Q(f64, v, exponent, (v_f64 x),
