@@ -21,7 +21,7 @@ static NEVER_INLINE int T(column_exp_once)(const T(elem) *x, ptrdiff_t stride, p
                                            T(elem) *e, ptrdiff_t e_step, T(sum) *sum) {
     T(bounds) bounds;
     *sum = T(exp_and_sum)(x, stride, e, e_step, n, 0, T(ordinary_reference)(), ahead, NULL, &bounds,
-                          (T(how)){.ordinary = 1, .kept = 1, .bounded = 1});
+                          (T(how)){.ordinary = 1, .kept = 1, .checked = 1});
     return T(is_ordinary)(bounds);
 }
 

@@ -33,6 +33,11 @@ static ALWAYS_INLINE S(bounds) S(widen_bounds)(S(bounds) bounds, T(v) x) {
     return (S(bounds)){T(max)(x, bounds.top), T(bits_max)(x, bounds.low)};
 }
 
+/* For those who only ask whether all is ordinary: the largest |x|, and nothing below 0. */
+static ALWAYS_INLINE S(bounds) S(widen_magnitude)(S(bounds) bounds, T(v) x) {
+    return (S(bounds)){T(abs_max)(x, bounds.top), bounds.low};
+}
+
 static ALWAYS_INLINE S(bounds) S(row_bounds)(const S(elem) *x, ptrdiff_t n, int negate) {
     enum { W = T(LANES) };
     const T(v) last = S(load_signed)(x + n - W, negate);
@@ -72,7 +77,8 @@ typedef struct {
     int kept;     /* store the exponentials */
     int by_runs;  /* add them to runs (sum.h), not each to the sum */
     int negate;   /* of -x */
-    int bounded;  /* find the bounds of x, too */
+    int bounded;  /* find the bounds of x, too; */
+    int checked;  /* or only what tells whether they are ordinary */
     int rest;     /* (and then) leave out one maximum of each lane; not of rows with elements `left` */
 } S(how);
 
@@ -83,9 +89,10 @@ static ALWAYS_INLINE void S(begin_at)(const S(elem) *x, ptrdiff_t step, T(begun)
     T(v) v[T(TOGETHER)];
     for (int k = 0; k < vectors; k++) {
         v[k] = S(load_signed)(x + k * step, how.negate);
-        if (how.rest) KEEP_LOADED(v[k]);
+        if (how.rest || how.checked) KEEP_LOADED(v[k]);
         const T(v) smaller = how.rest ? T(min)(bounds->top, v[k]) : v[k];
         if (how.bounded) *bounds = S(widen_bounds)(*bounds, v[k]);
+        if (how.checked) *bounds = S(widen_magnitude)(*bounds, v[k]);
         v[k] = smaller;
     }
     T(exp_begin)(v, to, vectors, ref, how.ordinary);
@@ -147,6 +154,7 @@ static ALWAYS_INLINE T(sum)
     T(sum) sum = T(sum_zero)();
     T(run) run = T(run_start)();
     S(bounds) widest = {last, last};
+    if (how.checked) widest = S(widen_magnitude)((S(bounds)){T(set1)(0), T(set1)(0)}, last);
     T(begun) begun[T(TOGETHER)];
     T(v) v[T(TOGETHER)], low[T(TOGETHER)];
     _Alignas(64) T(elem) waiting[2][W * T(TOGETHER)]; /* for the sum: every other turn */
@@ -189,7 +197,7 @@ static ALWAYS_INLINE T(sum)
         S(add_to_sum)(&last, NULL, NULL, 1, n + 1, &sum, &run, how);
     }
     if (how.by_runs) T(sum_fold)(&sum, &run);
-    if (how.bounded) *bounds = widest;
+    if (how.bounded || how.checked) *bounds = widest;
     return sum;
 }
 

@@ -45,7 +45,7 @@ static ALWAYS_INLINE int S(group_exp_once)(const S(elem) *x, T(elem) *e, ptrdiff
         S(bounds) row;
         T(put_row_sum)(&sums, i,
                        S(row_exp)(x + i * x_stride, e + i * e_stride, n, ref, ahead, NULL, &row,
-                                  (S(how)){.ordinary = 1, .kept = 1, .bounded = 1}));
+                                  (S(how)){.ordinary = 1, .kept = 1, .checked = 1}));
         all = S(both_bounds)(row, all);
     }
     if (!S(is_ordinary)(all)) return 0;

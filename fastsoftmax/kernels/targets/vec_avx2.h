@@ -73,6 +73,16 @@ static ALWAYS_INLINE v_f64 bits_max_f64(v_f64 x, v_f64 y) {
     return (v_f64){bits_max_pd(x.a, y.a), bits_max_pd(x.b, y.b)};
 }
 
+/* the larger of |x| and y, or y beside a NaN, for y that is not negative */
+static ALWAYS_INLINE v_f32 abs_max_f32(v_f32 x, v_f32 y) {
+    const __m256 sign = _mm256_set1_ps(-0.0f);
+    return (v_f32){_mm256_max_ps(_mm256_andnot_ps(sign, x.a), y.a), _mm256_max_ps(_mm256_andnot_ps(sign, x.b), y.b)};
+}
+static ALWAYS_INLINE v_f64 abs_max_f64(v_f64 x, v_f64 y) {
+    const __m256d sign = _mm256_set1_pd(-0.0);
+    return (v_f64){_mm256_max_pd(_mm256_andnot_pd(sign, x.a), y.a), _mm256_max_pd(_mm256_andnot_pd(sign, x.b), y.b)};
+}
+
 static ALWAYS_INLINE v_f32 set1_f32(float x) { return (v_f32){_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
 static ALWAYS_INLINE v_f64 set1_f64(double x) { return (v_f64){_mm256_set1_pd(x), _mm256_set1_pd(x)}; }
 

@@ -52,6 +52,10 @@ static ALWAYS_INLINE v_f64 bits_max_f64(v_f64 x, v_f64 y) {
     return _mm512_castsi512_pd(_mm512_max_epu64(_mm512_castpd_si512(x), _mm512_castpd_si512(y)));
 }
 
+/* the larger of |x| and |y|, or the other one beside a NaN */
+static ALWAYS_INLINE v_f32 abs_max_f32(v_f32 x, v_f32 y) { return _mm512_range_ps(x, y, 0x0b); }
+static ALWAYS_INLINE v_f64 abs_max_f64(v_f64 x, v_f64 y) { return _mm512_range_pd(x, y, 0x0b); }
+
 /* keep: x where the mask is set, else 0; drop: 0 where the mask is set, else x */
 static ALWAYS_INLINE v_f32 keep_f32(m_f32 mask, v_f32 x) { return _mm512_maskz_mov_ps(mask, x); }
 static ALWAYS_INLINE v_f64 keep_f64(m_f64 mask, v_f64 x) { return _mm512_maskz_mov_pd(mask, x); }

@@ -95,6 +95,14 @@ LANEWISE(f32, v, bits_max, (v_f32 x, v_f32 y),
 LANEWISE(f64, v, bits_max, (v_f64 x, v_f64 y),
          from_bits_f64(larger_u64(to_bits_f64(x.lane[i]), to_bits_f64(y.lane[i]))))
 
+/* the larger of |x| and y, or y beside a NaN, for y that is not negative */
+static ALWAYS_INLINE float magnitude_f32(float x) { return from_bits_f32(to_bits_f32(x) & 0x7fffffff); }
+static ALWAYS_INLINE double magnitude_f64(double x) { return from_bits_f64(to_bits_f64(x) & INT64_MAX); }
+LANEWISE(f32, v, abs_max, (v_f32 x, v_f32 y),
+         magnitude_f32(x.lane[i]) > y.lane[i] ? magnitude_f32(x.lane[i]) : y.lane[i])
+LANEWISE(f64, v, abs_max, (v_f64 x, v_f64 y),
+         magnitude_f64(x.lane[i]) > y.lane[i] ? magnitude_f64(x.lane[i]) : y.lane[i])
+
 /* keep: x where the mask is set, else 0; drop: 0 where the mask is set, else x */
 LANEWISE(f32, v, keep, (m_f32 mask, v_f32 x), from_bits_f32(to_bits_f32(x.lane[i]) & mask.lane[i]))
 LANEWISE(f64, v, keep, (m_f64 mask, v_f64 x), from_bits_f64(to_bits_f64(x.lane[i]) & mask.lane[i]))

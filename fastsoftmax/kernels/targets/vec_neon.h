@@ -76,6 +76,10 @@ EACH_Q(f32, v, bits_max, (v_f32 x, v_f32 y),
 EACH_Q(f64, v, bits_max, (v_f64 x, v_f64 y),
        vbslq_f64(vcgtq_u64(vreinterpretq_u64_f64(x.q[i]), vreinterpretq_u64_f64(y.q[i])), x.q[i], y.q[i]))
 
+/* the larger of |x| and |y|, or NaN */
+EACH_Q(f32, v, abs_max, (v_f32 x, v_f32 y), vmaxq_f32(vabsq_f32(x.q[i]), vabsq_f32(y.q[i])))
+EACH_Q(f64, v, abs_max, (v_f64 x, v_f64 y), vmaxq_f64(vabsq_f64(x.q[i]), vabsq_f64(y.q[i])))
+
 /* keep: x where the mask is set, else 0; drop: 0 where the mask is set, else x */
 EACH_Q(f32, v, keep, (m_f32 mask, v_f32 x),
        vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(x.q[i]), mask.q[i])))
