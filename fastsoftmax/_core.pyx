@@ -17,8 +17,8 @@ from libc.string cimport memcpy
 
 from fastsoftmax._kernels cimport (
     FS_BF16, FS_F16, FS_F32, FS_F64, FS_LOG_SOFTMAX, FS_LOGSUMEXP, FS_ROWS_SCRATCH,
-    FS_SOFTMAX, FS_SOFTMIN, fpenv_enter, fpenv_leave, fs_available, fs_carry, fs_find, fs_fpenv,
-    fs_kernels, fs_operation, fs_table,
+    FS_SOFTMAX, FS_SOFTMIN, fpenv_enter, fpenv_leave, fs_available, fs_carry, fs_fetch, fs_find,
+    fs_fpenv, fs_kernels, fs_operation, fs_table,
 )
 from fastsoftmax._threads cimport begin_team, end_team
 
@@ -49,10 +49,11 @@ ctypedef fused real:
 cdef enum:
     SMALL = 16384      # elements: a few microseconds, in which the GIL may stay
     TILE = 16384       # elements: the least that one thread takes at a time
-    GATHERED = 4096    # elements: of rows to be brought together, what stays in the first cache
+    GATHERED = 2048    # elements: of rows to be brought together; the first cache has the next too
     WINDOW = 4096      # parts whose carries are in memory at a time
     PAGE = 4096        # bytes: addresses that agree within a page hinder each other
     PLACED = 65536     # bytes: results from here on are put where stores to them are quickest
+    FAR = 1048576      # bytes: columns that cross more keep none of their lines in a cache
 
 # The table in use. Chosen once at import; tests switch it.
 cdef const fs_table *_table = NULL
@@ -154,15 +155,15 @@ cdef char *aligned(void *memory) noexcept nogil:
     return <char *> ((<size_t> memory + ALIGNMENT - 1) & ~<size_t> (ALIGNMENT - 1))
 
 
-cdef char *_placed(char *memory, const void *other) noexcept nogil:
-    """A place within a page from `memory` on, aligned and half a page from `other` within a page.
+cdef char *_placed(char *memory, const void *other, bint alike) noexcept nogil:
+    """A place within a page from `memory` on, half a page from `other` within a page.
 
-    There no load waits for an earlier store whose last 12 address bits are the same. It may lie up
-    to ALIGNMENT bytes before `memory`.
+    There no load waits for an earlier store whose last 12 address bits are the same. It is aligned,
+    unless it shall lie `alike` to cache lines, and may be up to ALIGNMENT bytes before `memory`.
     """
     cdef uintptr_t place = <uintptr_t> memory
     place += (<uintptr_t> other + PAGE // 2 - place) % PAGE
-    return <char *> (place // ALIGNMENT * ALIGNMENT)
+    return <char *> (place if alike else place // ALIGNMENT * ALIGNMENT)
 
 
 cdef void *scratch(int threads, Py_ssize_t size) except NULL:
@@ -187,7 +188,7 @@ cdef int _rows(
     for i in prange(tiles, num_threads=threads, use_threads_if=threads > 1,
                     schedule="static", nogil=True):
         kernels.rows(&x[i * tile, 0], &y[i * tile, 0], min(tile, rows - i * tile), n,
-                     x_stride, y_stride, aligned(memory) + threadid() * FS_ROWS_SCRATCH)
+                     x_stride, y_stride, aligned(memory) + threadid() * FS_ROWS_SCRATCH, NULL)
     free(memory)
     return 0
 
@@ -203,44 +204,84 @@ cdef int _gathered_rows(
     cdef Py_ssize_t tiles = (rows + tile - 1) // tile
     cdef Py_ssize_t size = n * <Py_ssize_t> sizeof(real)
     cdef Py_ssize_t room = FS_ROWS_SCRATCH + (tile * size // ALIGNMENT + 1) * ALIGNMENT + PAGE
-    cdef Py_ssize_t i, j
-    cdef char *mine
-    cdef char *gathered
+    cdef Py_ssize_t i
     cdef void *memory = scratch(threads, room)
     for i in prange(tiles, num_threads=threads, use_threads_if=threads > 1,
                     schedule="static", nogil=True):
-        mine = aligned(memory) + threadid() * room
-        gathered = _placed(mine + FS_ROWS_SCRATCH, &y[i * tile, 0])
-        for j in range(i * tile, min(rows, (i + 1) * tile)):
-            _table.gather(&x[j, 0], sizeof(real), step, gathered + (j - i * tile) * size, n)
-        kernels.rows(gathered, &y[i * tile, 0], min(tile, rows - i * tile), n, n, y_stride,
-                     mine)
+        _gathered_tile(kernels, <const char *> &x[i * tile, 0], <char *> &y[i * tile, 0], tile,
+                       min(tile, rows - i * tile), n, x.strides[0], step, y_stride, sizeof(real),
+                       aligned(memory) + threadid() * room)
     free(memory)
     return 0
+
+
+cdef void _gathered_tile(
+    const fs_kernels *kernels, const char *x, char *y, Py_ssize_t tile, Py_ssize_t rows,
+    Py_ssize_t n, Py_ssize_t x_stride, Py_ssize_t step, Py_ssize_t y_stride, Py_ssize_t size,
+    char *memory
+) noexcept nogil:
+    """A tile of `rows` rows, x_stride bytes apart.
+
+    Meanwhile the kernel fetches as much of the next tile as it reads of this one: the beginning of
+    each row. (To fetch twice as much, all there is for a step of 2, took longer.)
+    """
+    cdef char *gathered = _placed(memory + FS_ROWS_SCRATCH, y, False)
+    cdef Py_ssize_t i
+    cdef fs_fetch fetch
+    for i in range(rows):
+        _table.gather(x + i * x_stride, size, step, gathered + i * n * size, n)
+    fetch.from_ = x + tile * x_stride + (0 if step > 0 else (n - 1) * step * size)
+    fetch.stride = x_stride
+    kernels.rows(gathered, y, rows, n, n, y_stride, memory, &fetch)
 
 
 cdef int _columns(
     const fs_kernels *kernels, const real[:, :, :] x, real[:, :, :] y, int threads
 ) except -1:
-    """Columns (outer, n, inner): one strip of columns a tile."""
+    """Columns (outer, n, inner): one strip of columns a tile, the first up to a cache line's end."""
     cdef Py_ssize_t outer = x.shape[0], n = x.shape[1], inner = x.shape[2]
     cdef Py_ssize_t x_stride = x.strides[1] // <Py_ssize_t> sizeof(real)
     cdef Py_ssize_t y_stride = y.strides[1] // <Py_ssize_t> sizeof(real)
     cdef Py_ssize_t width = strip_width(n, sizeof(real))
-    cdef Py_ssize_t strips = (inner + width - 1) // width
-    cdef Py_ssize_t i
+    cdef Py_ssize_t lead = _columns_before_a_line(x, y)
+    cdef Py_ssize_t strips = 1 + (inner - lead + width - 1) // width
+    cdef Py_ssize_t i, first
     cdef Py_ssize_t needed = strip_scratch(n, inner, sizeof(real))
     cdef void *memory = scratch(threads, needed)
     for i in prange(
         outer * strips, num_threads=threads, use_threads_if=threads > 1, schedule="static",
         nogil=True
     ):
-        kernels.columns(&x[i // strips, 0, i % strips * width],
-                        &y[i // strips, 0, i % strips * width],
-                        min(width, inner - i % strips * width), n, x_stride, y_stride,
+        first = max(<Py_ssize_t> 0, lead + (i % strips - 1) * width)
+        kernels.columns(&x[i // strips, 0, first], &y[i // strips, 0, first],
+                        min(inner, lead + i % strips * width) - first, n, x_stride, y_stride,
                         aligned(memory) + threadid() * needed)
     free(memory)
     return 0
+
+
+cdef bint _far_lines(Py_ssize_t n, Py_ssize_t stride) noexcept nogil:
+    """Whether columns of n elements, `stride` bytes apart, are worth to begin with a cache line."""
+    return stride % ALIGNMENT == 0 and n * stride >= FAR
+
+
+cdef Py_ssize_t _columns_before_a_line(const real[:, :, :] x, real[:, :, :] y) noexcept nogil:
+    """How many columns the first strip has.
+
+    The others then read and store whole cache lines, of arrays that lie alike to them. NumPy's own
+    large ones lie 16 bytes behind.
+    """
+    cdef Py_ssize_t width = min(strip_width(x.shape[1], sizeof(real)), x.shape[2])
+    cdef uintptr_t place = <uintptr_t> &x[0, 0, 0]
+    if not _far_lines(x.shape[1], x.strides[1]) or place % sizeof(real) != 0:
+        return width
+    if x.shape[0] > 1 and (x.strides[0] % ALIGNMENT != 0 or y.strides[0] % ALIGNMENT != 0):
+        return width
+    if y.shape[1] > 1 and (
+        y.strides[1] % ALIGNMENT != 0 or (<uintptr_t> &y[0, 0, 0] - place) % ALIGNMENT != 0
+    ):
+        return width
+    return min(width, <Py_ssize_t> (-place % ALIGNMENT // sizeof(real))) or width
 
 
 cdef int _long_row(
@@ -346,7 +387,7 @@ def _compute(int operation, cnp.ndarray x, cnp.ndarray y):
 
 
 cdef cnp.ndarray _result(
-    int ndim, cnp.npy_intp *shape, int type, Py_ssize_t itemsize, cnp.ndarray x
+    int ndim, cnp.npy_intp *shape, int type, Py_ssize_t itemsize, cnp.ndarray x, bint alike
 ):
     """An array for the result; a large one is placed as `_placed` says.
 
@@ -365,17 +406,18 @@ cdef cnp.ndarray _result(
     memory = cnp.PyArray_EMPTY(1, &room, cnp.NPY_UINT8, 0)
     y = cnp.PyArray_SimpleNewFromData(
         ndim, shape, type,
-        _placed(<char *> cnp.PyArray_DATA(memory) + ALIGNMENT, cnp.PyArray_DATA(x)))
+        _placed(<char *> cnp.PyArray_DATA(memory) + ALIGNMENT, cnp.PyArray_DATA(x), alike))
     cnp.set_array_base(y, memory)
     return y
 
 
-def _empty(shape, cnp.dtype dtype, cnp.ndarray x):
-    """`_result` for `_layout`."""
+def _empty(shape, cnp.dtype dtype, cnp.ndarray x, Py_ssize_t n=1, Py_ssize_t inner=1):
+    """`_result` for other modules; for columns, of n elements and so many beside each other."""
     cdef cnp.npy_intp dims[64]
     for i, extent in enumerate(shape):
         dims[i] = extent
-    return _result(len(shape), dims, dtype.num, dtype.itemsize, x)
+    return _result(len(shape), dims, dtype.num, dtype.itemsize, x,
+                   inner > 1 and _far_lines(n, inner * dtype.itemsize))
 
 
 cdef bint overlap(cnp.ndarray x, cnp.ndarray y) noexcept:
@@ -425,7 +467,8 @@ cdef object _direct(fs_operation operation, object input, object dim, bint keepd
             for i in range(axis, kept):
                 shape[i] = shape[i + 1]
     if out is None:
-        y = _result(kept, shape, cnp.PyArray_TYPE(x), cnp.PyArray_ITEMSIZE(x), x)
+        y = _result(kept, shape, cnp.PyArray_TYPE(x), cnp.PyArray_ITEMSIZE(x), x,
+                    inner > 1 and _far_lines(n, inner * cnp.PyArray_ITEMSIZE(x)))
     else:
         if not cnp.PyArray_CheckExact(out):
             return None
@@ -466,7 +509,7 @@ cdef void _one_tile(
     cdef char memory[FS_ROWS_SCRATCH + ALIGNMENT]
     _table.kernels[<int> operation][type].rows(
         cnp.PyArray_DATA(x), cnp.PyArray_DATA(y), rows, n,
-        n, 1 if operation == FS_LOGSUMEXP else n, aligned(memory))
+        n, 1 if operation == FS_LOGSUMEXP else n, aligned(memory), NULL)
 
 
 def softmax(input, dim=None, int _stacklevel=3, dtype=None, *, out=None, where=None):

@@ -26,9 +26,13 @@ cdef extern from "kernels.h" nogil:
         double sum
         double sum_low
 
+    ctypedef struct fs_fetch:
+        const char *from_ "from"
+        Py_ssize_t stride
+
     ctypedef struct fs_kernels:
         void (*rows)(const void *, void *, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,
-                     void *) noexcept nogil
+                     void *, const fs_fetch *) noexcept nogil
         void (*columns)(const void *, void *, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,
                         void *) noexcept nogil
         void (*reduce)(const void *, Py_ssize_t, fs_carry *) noexcept nogil

@@ -84,7 +84,10 @@ def apply(
     full = x.shape if operation != LOGSUMEXP else _kept(x.shape, dims)
     order = _memory_order(x, dims)
     if out is None:
-        y = _core._empty([full[axis] for axis in order], target, x).transpose(_inverse(order))
+        sizes = [full[axis] for axis in order]
+        first, last = _groups(order, dims)
+        n, inner = math.prod(sizes[first:last]), math.prod(sizes[last:])
+        y = _core._empty(sizes, target, x, n, inner).transpose(_inverse(order))
     else:
         y = out
         if operation == LOGSUMEXP and not keepdim:

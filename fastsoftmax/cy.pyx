@@ -72,7 +72,7 @@ cdef int _run(
     if inner > 1:
         return _columns(kernels, x, y, outer, n, inner, results, size)
     if n * size <= LONG_ROW:
-        kernels.rows(x, y, outer, n, n, results, aligned(memory))
+        kernels.rows(x, y, outer, n, n, results, aligned(memory), NULL)
     else:
         for i in range(outer):
             _long_row(kernels, x + i * n * size, y + i * results * size, n, results, size)

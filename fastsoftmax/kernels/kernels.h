@@ -44,11 +44,18 @@ typedef struct {
     double sum_low;
 } fs_carry;
 
+/* What else than the rows that follow to fetch while rows are read: with row i as much as it has, from `from` +
+ * i * stride bytes on. Hints: they may point anywhere. */
+typedef struct {
+    const char *from;
+    ptrdiff_t stride;
+} fs_fetch;
+
 /* Whole rows: `rows` rows of `n` elements, the elements of a row adjacent, its rows x_stride (y_stride) elements
  * apart. y may be x with equal strides, and must not overlap it otherwise. FS_LOGSUMEXP writes y[row * y_stride].
- * n >= 1. scratch: FS_ROWS_SCRATCH bytes, aligned to 64, private to the call. */
+ * n >= 1. scratch: FS_ROWS_SCRATCH bytes, aligned to 64, private to the call. `fetch` may be NULL. */
 typedef void (*fs_rows_fn)(const void *x, void *y, ptrdiff_t rows, ptrdiff_t n, ptrdiff_t x_stride,
-                           ptrdiff_t y_stride, void *scratch);
+                           ptrdiff_t y_stride, void *scratch, const fs_fetch *fetch);
 
 /* A strip of columns: element j of column i is x[j * x_stride + i], for i < columns and j < n.
  * FS_LOGSUMEXP writes y[i]. scratch: FS_SCRATCH bytes. Otherwise as for rows. */
@@ -135,8 +142,9 @@ enum {
     FS_SHORT_ROW = 64,
     /* Scratch memory of rows: some groups of short rows, or exponentials of rows in place or of a narrower type. */
     FS_ROWS_SCRATCH = 16 * 1024,
-    /* Scratch memory of columns: a strip of their exponentials, or of themselves. */
-    FS_SCRATCH = 512 * 1024,
+    /* Scratch memory of columns: a strip of their exponentials, or of themselves, and two lines more, so that a power
+     * of two of them has a power of two of elements. */
+    FS_SCRATCH = 528 * 1024,
     /* Scratch memory of the gradients' columns: totals and constants of one strip. */
     FS_BACKWARD_SCRATCH = 32 * 1024,
 };

@@ -110,11 +110,15 @@ static void run(call c, int record) {
     const unsigned char *x_seen = c.in_place ? x : x + x_arena.read_only;
     const size_t scratch_bytes = c.form == ROWS ? FS_ROWS_SCRATCH : FS_SCRATCH;
     void *scratch = unwritten(scratch_arena.end - scratch_bytes, scratch_bytes);
+    /* a hint may point to where nobody may read */
+    const fs_fetch guarded = {(const char *)scratch_arena.end, 4096};
     enter(c.mode);
     if (c.form == PARTS)
         run_parts(&c, kernels, x_seen, y);
+    else if (c.form == ROWS)
+        kernels->rows(x_seen, y, c.count, c.n, x_stride, y_stride, scratch, c.start % 2 ? &guarded : NULL);
     else
-        (c.form == ROWS ? kernels->rows : kernels->columns)(x_seen, y, c.count, c.n, x_stride, y_stride, scratch);
+        kernels->columns(x_seen, y, c.count, c.n, x_stride, y_stride, scratch);
     const char *complaint = leave();
     if (complaint) fail("%s", complaint);
 

@@ -207,7 +207,7 @@ static error_at run(work *w, const fs_table *table, fs_operation op, form form) 
     const uint16_t sign = op == FS_SOFTMAX || op == FS_SOFTMIN ? 0x8000 : 0;
     memset(y, 0xff, sizeof y); /* NaN */
     if (form == ROWS)
-        kernels->rows(w->x[ROWS], y, CHUNK, 2, 2, results, w->scratch);
+        kernels->rows(w->x[ROWS], y, CHUNK, 2, 2, results, w->scratch, NULL);
     else
         kernels->columns(w->x[COLUMNS], y, CHUNK, 2, CHUNK, CHUNK, w->scratch);
     error_at largest = 0;

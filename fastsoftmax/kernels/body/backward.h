@@ -102,15 +102,31 @@ static ALWAYS_INLINE void S(add_two_to_total)(T(sum) *sum, const T(v) *g, const 
     }
 }
 
-/* The total of a row, by lanes; `exactly`: with vectors taken one by one. */
+/* What is fetched early of rows: the next group of them, or as much of a long one. One pass sees to it: for softmax,
+ * where stores past the caches take all that the last pass could fetch with, the first; for log_softmax, where the
+ * last computes meanwhile, the last. */
+typedef struct {
+    ptrdiff_t g, y;
+} S(ahead);
+
+static ALWAYS_INLINE S(ahead) S(group_ahead)(ptrdiff_t count, ptrdiff_t n, ptrdiff_t g_stride, ptrdiff_t y_stride) {
+    if (n >= LONG_ROW) return (S(ahead)){T(READ_AHEAD), T(READ_AHEAD)};
+    return (S(ahead)){count * g_stride, count * y_stride};
+}
+
+/* The total of a row, by lanes; `exactly`: again, with vectors taken one by one. */
 static ALWAYS_INLINE T(sum)
-    S(row_total)(const S(elem) *g, const S(elem) *y, ptrdiff_t n, fs_backward op, const int exactly) {
+    S(row_total)(const S(elem) *g, const S(elem) *y, ptrdiff_t n, S(ahead) ahead, fs_backward op, const int exactly) {
     enum { W = T(LANES) };
     T(sum) sums[2] = {T(sum_zero)(), T(sum_zero)()};
     T(v) gs[4], ys[4];
     ptrdiff_t i = 0;
     for (; i + 4 * W <= n; i += 4 * W) {
         for (int k = 0; k < 4; k++) {
+            if (op == FS_SOFTMAX_BACKWARD && !exactly) {
+                prefetch(g + i + k * W + ahead.g);
+                prefetch(y + i + k * W + ahead.y);
+            }
             gs[k] = S(load)(g + i + k * W);
             ys[k] = S(load)(y + i + k * W);
         }
@@ -142,7 +158,8 @@ static ALWAYS_INLINE void S(store_lanes)(S(elem) *p, T(v) value, ptrdiff_t first
 /* The elements of a row; `stream`: stored past the caches, for which gx must not be g or y. A line is written in one
  * way only: one that was stored into a cache would have to leave it first. */
 static ALWAYS_INLINE void S(row_gradients)(const S(elem) *g, const S(elem) *y, S(elem) *gx, ptrdiff_t n,
-                                           const S(constants) *constants, const int stream, fs_backward op) {
+                                           S(ahead) ahead, const S(constants) *constants, const int stream,
+                                           fs_backward op) {
     enum { W = T(LANES), STEP = W * T(TOGETHER) };
     const T(reference) ref = S(outputs_reference)();
     T(v) last_g = S(load)(g + n - W), last_y = S(load)(y + n - W);
@@ -157,6 +174,10 @@ static ALWAYS_INLINE void S(row_gradients)(const S(elem) *g, const S(elem) *y, S
     }
     for (; i + STEP <= n; i += STEP) {
         for (int k = 0; k < T(TOGETHER); k++) {
+            if (op == FS_LOG_SOFTMAX_BACKWARD) {
+                prefetch(g + i + k * W + ahead.g);
+                prefetch(y + i + k * W + ahead.y);
+            }
             gs[k] = S(load)(g + i + k * W);
             ys[k] = S(load)(y + i + k * W);
         }
@@ -188,18 +209,18 @@ static ALWAYS_INLINE void S(row_gradients)(const S(elem) *g, const S(elem) *y, S
 
 /* The constants of `count` rows. */
 static ALWAYS_INLINE void S(group_constants)(const S(elem) *g, const S(elem) *y, ptrdiff_t count, ptrdiff_t n,
-                                             ptrdiff_t g_stride, ptrdiff_t y_stride, S(constants) *group,
-                                             fs_backward op) {
+                                             ptrdiff_t g_stride, ptrdiff_t y_stride, S(ahead) ahead,
+                                             S(constants) *group, fs_backward op) {
     T(row_sums) sums;
     for (ptrdiff_t i = 0; i < count; i++)
-        T(put_row_sum)(&sums, i, S(row_total)(g + i * g_stride, y + i * y_stride, n, op, 0));
+        T(put_row_sum)(&sums, i, S(row_total)(g + i * g_stride, y + i * y_stride, n, ahead, op, 0));
     for (ptrdiff_t i = count; i < T(LANES); i++) T(put_row_sum)(&sums, i, T(sum_zero)());
     T(sum) totals = T(row_sums_total)(&sums);
     T(sum_lanes)(&totals, group->total);
     int doubtful = 0;
     for (ptrdiff_t i = 0; i < count; i++) {
         if (!T(is_doubtful)(group->total[i], n)) continue;
-        T(put_row_sum)(&sums, i, S(row_total)(g + i * g_stride, y + i * y_stride, n, op, 1));
+        T(put_row_sum)(&sums, i, S(row_total)(g + i * g_stride, y + i * y_stride, n, ahead, op, 1));
         doubtful = 1;
     }
     if (doubtful) totals = T(row_sums_total)(&sums);
@@ -219,11 +240,14 @@ static ALWAYS_INLINE void S(backward_rows)(const S(elem) *g, const S(elem) *y, S
         sizeof *gx * T(LANES) == 64 && rows * n * (ptrdiff_t)sizeof *gx >= STREAM_FROM && gx != g && gx != y;
     for (ptrdiff_t first = 0; first < rows; first += together) {
         const ptrdiff_t count = rows - first < together ? rows - first : together;
+        const S(ahead) ahead = S(group_ahead)(count, n, g_stride, y_stride);
         S(constants) group, constants;
-        S(group_constants)(g + first * g_stride, y + first * y_stride, count, n, g_stride, y_stride, &group, op);
+        S(group_constants)(g + first * g_stride, y + first * y_stride, count, n, g_stride, y_stride, ahead, &group,
+                           op);
         for (ptrdiff_t i = first; i < first + count; i++) {
             S(spread)(&group, i - first, &constants);
-            S(row_gradients)(g + i * g_stride, y + i * y_stride, gx + i * gx_stride, n, &constants, stream, op);
+            S(row_gradients)(g + i * g_stride, y + i * y_stride, gx + i * gx_stride, n, ahead, &constants, stream,
+                             op);
         }
     }
     if (stream) stream_end();

@@ -31,6 +31,8 @@ enum { STRIP_BYTES = 32 * 1024, STRIP_COLUMNS = 128, AHEAD = 8 };
 /* The second cache as columns see it, in bytes: 16 ways of 64 KiB, as Intel's servers have. (AMD's since Zen 4 is as
  * large, its 8 ways twice as long; Zen 3's half as large.) */
 enum { CACHE_BYTES = 1024 * 1024, CACHE_WAY = 64 * 1024 };
+/* The first: 8 ways or more of 4 KiB. */
+enum { FIRST_BYTES = 32 * 1024, FIRST_WAY = 4 * 1024 };
 
 /* So many vectors of columns take each stage together: a stage that is a chain of dependent steps, as the division by
  * a sum, overlaps with those of others. */
@@ -47,6 +49,9 @@ enum { GROUP_BYTES = 64 * 1024 };
 /* What rows of softmax are fetched ahead, in elements: rows, or as much of a long one, which is soon reached. */
 enum { READ_AHEAD_f32 = 1024, READ_AHEAD_f64 = 2048 };
 
+/* How far ahead the lines of their results are fetched, in elements: what is stored next is in the first cache. */
+enum { STORE_AHEAD = 256 };
+
 /* Rows of no more vectors are summed for their logarithms one by one, longer ones by runs (sum.h). */
 enum { FEW = 8 };
 
@@ -57,6 +62,9 @@ _Static_assert(OVERLAP_f64 <= (int)TOGETHER_f64 && OVERLAP_RUNS_f64 <= (int)TOGE
 _Static_assert(FOLD % TOGETHER_f32 == 0 && FOLD % TOGETHER_f64 == 0, "FOLD");
 _Static_assert(FOLD % (OVERLAP_f32 + (OVERLAP_f32 == 0)) == 0, "FOLD");
 _Static_assert(FOLD % (OVERLAP_RUNS_f32 + (OVERLAP_RUNS_f32 == 0)) == 0, "FOLD");
+
+/* The gradients' rows of so many elements are no longer fetched whole: they would leave the first cache at once. */
+enum { LONG_ROW = 16 * 1024 };
 
 /* The gradients' strips are no wider than this, and then fit half of the second cache. */
 enum { BACKWARD_STRIP = 256 * 1024, BACKWARD_COLUMNS = 512 };

@@ -16,11 +16,11 @@ static ALWAYS_INLINE T(bounds) T(column_bounds)(const T(elem) *x, ptrdiff_t stri
 }
 
 /* The exponentials, `e_step` from line to line in e, and their sum, if all columns are ordinary; else 0. While it
- * reads x it fetches what lies `ahead`. Aliasing: e may be x, but then x is lost. */
-static NEVER_INLINE int T(column_exp_once)(const T(elem) *x, ptrdiff_t stride, ptrdiff_t n, ptrdiff_t ahead,
+ * reads x it fetches what is needed next. Aliasing: e may be x, but then x is lost. */
+static NEVER_INLINE int T(column_exp_once)(const T(elem) *x, ptrdiff_t stride, ptrdiff_t n, T(fetched) fetched,
                                            T(elem) *e, ptrdiff_t e_step, T(sum) *sum) {
     T(bounds) bounds;
-    *sum = T(exp_and_sum)(x, stride, e, e_step, n, 0, T(ordinary_reference)(), ahead, NULL, &bounds,
+    *sum = T(exp_and_sum)(x, stride, e, e_step, n, 0, T(ordinary_reference)(), fetched, &bounds,
                           (T(how)){.ordinary = 1, .kept = 1, .checked = 1});
     return T(is_ordinary)(bounds);
 }
@@ -31,15 +31,16 @@ static NEVER_INLINE void T(column_exp_twice)(const T(elem) *x, ptrdiff_t stride,
     const T(bounds) bounds = T(column_bounds)(x, stride, n);
     const T(reference) ref = T(make_reference)(bounds.top);
     const T(how) how = {.kept = 1}, ordinary = {.ordinary = 1, .kept = 1};
-    *sum = T(is_ordinary)(bounds) ? T(exp_and_sum)(x, stride, e, e_step, n, 0, ref, 0, NULL, NULL, ordinary)
-                                  : T(exp_and_sum)(x, stride, e, e_step, n, 0, ref, 0, NULL, NULL, how);
+    const T(fetched) again = {x, NULL};
+    *sum = T(is_ordinary)(bounds) ? T(exp_and_sum)(x, stride, e, e_step, n, 0, ref, again, NULL, ordinary)
+                                  : T(exp_and_sum)(x, stride, e, e_step, n, 0, ref, again, NULL, how);
 }
 
 /* For the logarithms: the maxima, and the sums of all but one maximum of each column. */
-static NEVER_INLINE int T(column_rest_once)(const T(elem) *x, ptrdiff_t stride, ptrdiff_t n, ptrdiff_t ahead,
+static NEVER_INLINE int T(column_rest_once)(const T(elem) *x, ptrdiff_t stride, ptrdiff_t n, T(fetched) fetched,
                                             T(v) *top, T(rest) *rest) {
     T(bounds) bounds;
-    rest->sum = T(exp_and_sum)(x, stride, NULL, 0, n, 0, T(ordinary_reference)(), ahead, NULL, &bounds,
+    rest->sum = T(exp_and_sum)(x, stride, NULL, 0, n, 0, T(ordinary_reference)(), fetched, &bounds,
                                (T(how)){.ordinary = 1, .bounded = 1, .rest = 1});
     if (!T(is_ordinary)(bounds)) return 0;
     T(refer_to_top)(&rest->sum, bounds.top);
@@ -52,14 +53,15 @@ static NEVER_INLINE void T(column_rest_twice)(const T(elem) *x, ptrdiff_t stride
                                               T(rest) *rest) {
     const T(reference) ref = T(make_reference)(T(column_bounds)(x, stride, n).top);
     T(bounds) bounds; /* again: what is left out is found on the way */
-    rest->sum = T(exp_and_sum)(x, stride, NULL, 0, n, 0, ref, 0, NULL, &bounds, (T(how)){.bounded = 1, .rest = 1});
+    rest->sum = T(exp_and_sum)(x, stride, NULL, 0, n, 0, ref, (T(fetched)){x, NULL}, &bounds,
+                               (T(how)){.bounded = 1, .rest = 1});
     T(others)(rest, T(set1)(0));
     *top = bounds.top;
 }
 
 /* By reading once, while that goes well. */
-static ALWAYS_INLINE void T(column_rest)(const T(elem) *x, ptrdiff_t stride, ptrdiff_t n, ptrdiff_t ahead, int *once,
-                                         T(v) *top, T(rest) *rest) {
-    if (*once) *once = T(column_rest_once)(x, stride, n, ahead, top, rest);
+static ALWAYS_INLINE void T(column_rest)(const T(elem) *x, ptrdiff_t stride, ptrdiff_t n, T(fetched) fetched,
+                                         int *once, T(v) *top, T(rest) *rest) {
+    if (*once) *once = T(column_rest_once)(x, stride, n, fetched, top, rest);
     if (!*once) T(column_rest_twice)(x, stride, n, top, rest);
 }

@@ -1,7 +1,7 @@
 /* Strips of columns beside each other, a column a lane, as memory has them. Each vector of a strip takes the passes
  * of column_passes.h; then the strip's results are written line by line, as memory is. Columns are read where they
  * are, unless they must be converted, negated or filled up to a vector, or are too far apart: then the strip is first
- * packed in scratch memory, line by line, element j of all its columns side by side.
+ * packed in scratch memory, line by line.
  *
  * Included once for each element type S, computed in T; see body.h. */
 
@@ -31,7 +31,7 @@ static ALWAYS_INLINE ptrdiff_t S(lines_ahead)(ptrdiff_t j, ptrdiff_t n, ptrdiff_
 
 /* Packs columns, filled up to whole vectors with 0. */
 static NEVER_INLINE void S(pack)(const S(elem) *x, ptrdiff_t columns, ptrdiff_t n, ptrdiff_t stride, int negate,
-                                 T(elem) *packed, ptrdiff_t step) {
+                                 T(elem) *packed) {
     enum { W = T(LANES) };
     for (ptrdiff_t j = 0; j < n; j++) {
         const S(elem) *row = x + j * stride;
@@ -39,47 +39,62 @@ static NEVER_INLINE void S(pack)(const S(elem) *x, ptrdiff_t columns, ptrdiff_t 
         ptrdiff_t i = 0;
         for (; i + W <= columns; i += W) {
             prefetch(row + i + ahead);
-            T(store)(packed + j * step + i, S(load_signed)(row + i, negate));
+            T(store)(packed + i * n + j * W, S(load_signed)(row + i, negate));
         }
-        if (i < columns) T(store)(packed + j * step + i, S(load_some)(row + i, columns - i, negate));
+        if (i < columns) T(store)(packed + i * n + j * W, S(load_some)(row + i, columns - i, negate));
     }
+}
+
+/* How many lines that are `bytes` apart a cache keeps, of so many bytes and such ways: each way of it holds a line a
+ * set, and these meet only some of the sets if a power of two lies between them. */
+static ALWAYS_INLINE uintptr_t S(lines_kept)(uintptr_t bytes, uintptr_t cache, uintptr_t way) {
+    const uintptr_t lowest = bytes & (~bytes + 1);
+    return cache / (lowest < 64 ? 64 : lowest < way ? lowest : way);
 }
 
 /* Whether columns may be read where they are, a vector of them after the other. What is left of a line that two
  * vectors share must still be there for the second: so either none is shared, or as many lines as a vector has stay
- * in the second cache. Each way of it holds a line a set, and lines so far `apart` meet only every apart / 64th set.
- */
+ * in the second cache. */
 static ALWAYS_INLINE int S(stay_near)(const S(elem) *x, ptrdiff_t n, ptrdiff_t stride) {
-    const uintptr_t bytes = (uintptr_t)stride * sizeof *x, lowest = bytes & (~bytes + 1);
-    const uintptr_t apart = lowest < 64 ? 64 : lowest < CACHE_WAY ? lowest : CACHE_WAY;
-    return ((uintptr_t)x | bytes) % 64 == 0 || (uintptr_t)n <= CACHE_BYTES / apart;
+    const uintptr_t bytes = (uintptr_t)stride * sizeof *x;
+    return ((uintptr_t)x | bytes) % 64 == 0 || (uintptr_t)n <= S(lines_kept)(bytes, CACHE_BYTES, CACHE_WAY);
 }
 
-/* A strip of columns. Element j of column i is at from + j * stride + i; `from` is x or, packed, e. */
+/* How far ahead their lines are fetched: those of the next vector, if the first cache keeps them beside this one's
+ * until it is their turn; else of this vector, AHEAD lines further on. */
+static ALWAYS_INLINE ptrdiff_t S(columns_ahead)(ptrdiff_t n, ptrdiff_t stride) {
+    const uintptr_t bytes = (uintptr_t)stride * sizeof(S(elem));
+    const int kept = 2 * (uintptr_t)n <= S(lines_kept)(bytes, FIRST_BYTES, FIRST_WAY);
+    return n < FS_SHORT_ROW || kept ? T(LANES) : AHEAD * stride;
+}
+
+/* A strip of columns. Element j of the vector at column i is at from + i * across + j * stride: where x has it, or
+ * packed in e, a vector of columns after the other, so that their lines fill the caches evenly. */
 typedef struct {
     const S(elem) *x;
     ptrdiff_t columns, n, x_stride;
     int negate;
-    ptrdiff_t step; /* the columns, filled up to whole vectors: from line to line of scratch memory, which are */
-    T(elem) *a, *b; /* two lines for what ends the columns, */
-    T(elem) *e;     /* and n for their exponentials, or themselves */
+    ptrdiff_t width; /* the columns, filled up to whole vectors, of which scratch memory has */
+    T(elem) *a, *b;  /* two lines for what ends the columns, */
+    T(elem) *e;      /* and their exponentials, or themselves, packed */
     const T(elem) *from;
-    ptrdiff_t stride;
-    ptrdiff_t ahead; /* to what is fetched early: the next vector */
+    ptrdiff_t across, stride;
+    ptrdiff_t ahead; /* to what is fetched early */
 } S(strip);
 
 static ALWAYS_INLINE S(strip) S(make_strip)(const S(elem) *x, ptrdiff_t columns, ptrdiff_t n, ptrdiff_t x_stride,
                                             int negate, T(elem) *scratch) {
     enum { W = T(LANES), IS_COMPUTED_IN = sizeof(S(elem)) == sizeof(T(elem)) };
-    const ptrdiff_t step = (columns + W - 1) / W * W;
-    T(elem) *const e = scratch + 2 * step;
-    S(strip) strip = {x, columns, n, x_stride, negate, step, scratch, scratch + step, e, e, step, 0};
+    const ptrdiff_t width = (columns + W - 1) / W * W;
+    T(elem) *const e = scratch + 2 * width;
+    S(strip) strip = {x, columns, n, x_stride, negate, width, scratch, scratch + width, e, e, n, W, 0};
     if (IS_COMPUTED_IN && !negate && columns % W == 0 && S(stay_near)(x, n, x_stride)) {
         strip.from = (const void *)x;
+        strip.across = 1;
         strip.stride = x_stride;
-        strip.ahead = W;
+        strip.ahead = S(columns_ahead)(n, x_stride);
     } else {
-        S(pack)(x, columns, n, x_stride, negate, e, step);
+        S(pack)(x, columns, n, x_stride, negate, e);
     }
     return strip;
 }
@@ -87,16 +102,22 @@ static ALWAYS_INLINE S(strip) S(make_strip)(const S(elem) *x, ptrdiff_t columns,
 /* The exponentials of the vector at column i, to e, and their sum; by reading once while that goes well. */
 static ALWAYS_INLINE void S(strip_exp)(const S(strip) *strip, ptrdiff_t i, int *once, T(sum) *sum) {
     enum { W = T(LANES) };
-    const ptrdiff_t n = strip->n, step = strip->step;
-    const T(elem) *from = strip->from + i;
-    T(elem) *e = strip->e + i;
+    const ptrdiff_t n = strip->n;
+    const T(elem) *from = strip->from + i * strip->across;
+    T(elem) *e = strip->e + i * n;
     if (*once) {
-        *once = T(column_exp_once)(from, strip->stride, n, strip->ahead, e, step, sum);
+        *once = T(column_exp_once)(from, strip->stride, n, (T(fetched)){from + strip->ahead, NULL}, e, W, sum);
         if (*once) return;
         const ptrdiff_t columns = strip->columns - i;
-        if (from == e) S(pack)(strip->x + i, columns < W ? columns : W, n, strip->x_stride, strip->negate, e, step);
+        if (from == e) S(pack)(strip->x + i, columns < W ? columns : W, n, strip->x_stride, strip->negate, e);
     }
-    T(column_exp_twice)(from, strip->stride, n, e, step, sum);
+    T(column_exp_twice)(from, strip->stride, n, e, W, sum);
+}
+
+/* The same for the logarithms. */
+static ALWAYS_INLINE void S(strip_rest)(const S(strip) *strip, ptrdiff_t i, int *once, T(v) *top, T(rest) *rest) {
+    const T(elem) *from = strip->from + i * strip->across;
+    T(column_rest)(from, strip->stride, strip->n, (T(fetched)){from + strip->ahead, NULL}, once, top, rest);
 }
 
 /* How many columns fit a strip, whole vectors; 0 if not even one does. */
@@ -113,10 +134,11 @@ static ALWAYS_INLINE ptrdiff_t S(next_strip)(ptrdiff_t columns, ptrdiff_t fit) {
     return columns >= fit ? fit : whole ? whole : columns;
 }
 
-/* y = what is made of the values, exponentials or numbers, that are at from + j * stride. What no cache keeps is
- * stored past the caches, whole lines, aligned; or fetched early. */
-static ALWAYS_INLINE void S(put_lines)(const S(strip) *strip, const T(elem) *from, ptrdiff_t stride, S(elem) *y,
-                                       ptrdiff_t y_stride, fs_operation op, const int far, const int stream) {
+/* y = what is made of the values, exponentials or numbers, that are at from + i * across + j * stride. What no cache
+ * keeps is stored past the caches, whole lines, aligned; or fetched early. */
+static ALWAYS_INLINE void S(put_lines)(const S(strip) *strip, const T(elem) *from, ptrdiff_t across, ptrdiff_t stride,
+                                       S(elem) *y, ptrdiff_t y_stride, fs_operation op, const int far,
+                                       const int stream) {
     enum { W = T(LANES) };
     const ptrdiff_t n = strip->n, columns = strip->columns, whole = columns / W * W;
     const T(elem) *a = strip->a, *b = strip->b;
@@ -125,7 +147,8 @@ static ALWAYS_INLINE void S(put_lines)(const S(strip) *strip, const T(elem) *fro
         S(elem) *to = y + j * y_stride;
         const ptrdiff_t ahead = far ? S(lines_ahead)(j, n, y_stride, columns) : 0;
         for (ptrdiff_t i = 0; i < whole; i += W) {
-            const T(v) result = T(end)(T(load)(value + i), (T(ending)){T(load)(a + i), T(load)(b + i)}, op);
+            const T(ending) ending = {T(load)(a + i), T(load)(b + i)};
+            const T(v) result = T(end)(T(load)(value + i * across), ending, op);
             if (stream) {
                 S(stream)(to + i, result);
             } else {
@@ -135,20 +158,20 @@ static ALWAYS_INLINE void S(put_lines)(const S(strip) *strip, const T(elem) *fro
         }
         if (whole < columns) {
             const T(ending) ending = {T(load)(a + whole), T(load)(b + whole)};
-            S(store_some)(to + whole, T(end)(T(load)(value + whole), ending, op), columns - whole);
+            S(store_some)(to + whole, T(end)(T(load)(value + whole * across), ending, op), columns - whole);
         }
     }
 }
 
-static ALWAYS_INLINE void S(put_strip)(const S(strip) *strip, const T(elem) *from, ptrdiff_t stride, S(elem) *y,
-                                       ptrdiff_t y_stride, fs_operation op) {
+static ALWAYS_INLINE void S(put_strip)(const S(strip) *strip, const T(elem) *from, ptrdiff_t across, ptrdiff_t stride,
+                                       S(elem) *y, ptrdiff_t y_stride, fs_operation op) {
     const ptrdiff_t bytes = y_stride * (ptrdiff_t)sizeof *y;
     if (strip->n * bytes < STREAM_FROM) {
-        S(put_lines)(strip, from, stride, y, y_stride, op, 0, 0);
+        S(put_lines)(strip, from, across, stride, y, y_stride, op, 0, 0);
     } else if (((uintptr_t)y | (uintptr_t)bytes) % 64 != 0) {
-        S(put_lines)(strip, from, stride, y, y_stride, op, 1, 0);
+        S(put_lines)(strip, from, across, stride, y, y_stride, op, 1, 0);
     } else {
-        S(put_lines)(strip, from, stride, y, y_stride, op, 0, 1);
+        S(put_lines)(strip, from, across, stride, y, y_stride, op, 0, 1);
         stream_end();
     }
 }
@@ -159,8 +182,8 @@ static ALWAYS_INLINE void S(strip_softmax)(const S(elem) *x, S(elem) *y, ptrdiff
                                            const double *scale, int *once) {
     enum { W = T(LANES) };
     const S(strip) strip = S(make_strip)(x, columns, n, x_stride, negate, scratch);
-    for (ptrdiff_t first = 0; first < strip.step; first += BATCH * W) {
-        const ptrdiff_t end = strip.step - first < BATCH * W ? strip.step : first + BATCH * W;
+    for (ptrdiff_t first = 0; first < strip.width; first += BATCH * W) {
+        const ptrdiff_t end = strip.width - first < BATCH * W ? strip.width : first + BATCH * W;
         T(sum) sums[BATCH];
         for (ptrdiff_t i = first, k = 0; i < end; i += W, k++) S(strip_exp)(&strip, i, once, &sums[k]);
         for (ptrdiff_t i = first, k = 0; i < end; i += W, k++) {
@@ -169,7 +192,7 @@ static ALWAYS_INLINE void S(strip_softmax)(const S(elem) *x, S(elem) *y, ptrdiff
             T(store)(strip.b + i, factor.lo);
         }
     }
-    S(put_strip)(&strip, strip.e, strip.step, y, y_stride, FS_SOFTMAX);
+    S(put_strip)(&strip, strip.e, n, W, y, y_stride, FS_SOFTMAX);
 }
 
 /* log_softmax or logsumexp of a strip. */
@@ -178,12 +201,11 @@ static ALWAYS_INLINE void S(strip_log)(const S(elem) *x, S(elem) *y, ptrdiff_t c
                                        int *once) {
     enum { W = T(LANES) };
     const S(strip) strip = S(make_strip)(x, columns, n, x_stride, 0, scratch);
-    for (ptrdiff_t first = 0; first < strip.step; first += BATCH * W) {
-        const ptrdiff_t end = strip.step - first < BATCH * W ? strip.step : first + BATCH * W;
+    for (ptrdiff_t first = 0; first < strip.width; first += BATCH * W) {
+        const ptrdiff_t end = strip.width - first < BATCH * W ? strip.width : first + BATCH * W;
         T(v) top[BATCH];
         T(rest) rest[BATCH];
-        for (ptrdiff_t i = first, k = 0; i < end; i += W, k++)
-            T(column_rest)(strip.from + i, strip.stride, n, strip.ahead, once, &top[k], &rest[k]);
+        for (ptrdiff_t i = first, k = 0; i < end; i += W, k++) S(strip_rest)(&strip, i, once, &top[k], &rest[k]);
         for (ptrdiff_t i = first, k = 0; i < end; i += W, k++) {
             if (op == FS_LOGSUMEXP) {
                 const T(v) result = T(logsumexp)(top[k], &rest[k]);
@@ -194,7 +216,7 @@ static ALWAYS_INLINE void S(strip_log)(const S(elem) *x, S(elem) *y, ptrdiff_t c
             }
         }
     }
-    if (op == FS_LOG_SOFTMAX) S(put_strip)(&strip, strip.from, strip.stride, y, y_stride, op);
+    if (op == FS_LOG_SOFTMAX) S(put_strip)(&strip, strip.from, strip.across, strip.stride, y, y_stride, op);
 }
 
 /* A vector of columns too long for scratch memory: it is read two or three times, where it is. */

@@ -5,12 +5,12 @@
 
 /* Shared by softmax, softmin (`negate`) and scaled softmax, not to be there three times. */
 static NEVER_INLINE void S(softmax_rows)(const S(elem) *x, S(elem) *y, ptrdiff_t rows, ptrdiff_t n,
-                                         ptrdiff_t x_stride, ptrdiff_t y_stride, T(elem) *scratch, int negate,
-                                         const double *scale) {
+                                         ptrdiff_t x_stride, ptrdiff_t y_stride, T(elem) *scratch,
+                                         const fs_fetch *fetch, int negate, const double *scale) {
     if (n < FS_SHORT_ROW)
         S(short_rows)(x, y, rows, n, x_stride, y_stride, scratch, FS_SOFTMAX, negate, scale);
     else
-        S(rows_softmax)(x, y, rows, n, x_stride, y_stride, scratch, negate, scale);
+        S(rows_softmax)(x, y, rows, n, x_stride, y_stride, scratch, fetch, negate, scale);
 }
 
 static NEVER_INLINE void S(softmax_columns)(const S(elem) *x, S(elem) *y, ptrdiff_t columns, ptrdiff_t n,
@@ -30,7 +30,7 @@ static NEVER_INLINE void S(softmax_columns)(const S(elem) *x, S(elem) *y, ptrdif
 
 #define DEFINE_ENTRIES(NAME, OP, ROWS, COLUMNS)                                                                      \
     static void S(fs_##NAME##_rows)(const void *x, void *y, ptrdiff_t rows, ptrdiff_t n, ptrdiff_t x_stride,         \
-                                    ptrdiff_t y_stride, void *scratch) {                                             \
+                                    ptrdiff_t y_stride, void *scratch, const fs_fetch *fetch) {                      \
         const fs_fpenv callers = fpenv_enter();                                                                      \
         ROWS;                                                                                                        \
         fpenv_leave(callers);                                                                                        \
@@ -52,14 +52,15 @@ static NEVER_INLINE void S(softmax_columns)(const S(elem) *x, S(elem) *y, ptrdif
         fpenv_leave(callers);                                                                                        \
     }
 
-DEFINE_ENTRIES(softmax, FS_SOFTMAX, S(softmax_rows)(x, y, rows, n, x_stride, y_stride, scratch, 0, NULL),
+DEFINE_ENTRIES(softmax, FS_SOFTMAX, S(softmax_rows)(x, y, rows, n, x_stride, y_stride, scratch, fetch, 0, NULL),
                S(softmax_columns)(x, y, columns, n, x_stride, y_stride, scratch, 0, NULL))
 DEFINE_ENTRIES(log_softmax, FS_LOG_SOFTMAX,
-               SHORT_OR(FS_LOG_SOFTMAX, S(rows_log_softmax)(x, y, rows, n, x_stride, y_stride)),
+               SHORT_OR(FS_LOG_SOFTMAX, S(rows_log_softmax)(x, y, rows, n, x_stride, y_stride, fetch)),
                COLUMNS(FS_LOG_SOFTMAX))
-DEFINE_ENTRIES(softmin, FS_SOFTMIN, S(softmax_rows)(x, y, rows, n, x_stride, y_stride, scratch, 1, NULL),
+DEFINE_ENTRIES(softmin, FS_SOFTMIN, S(softmax_rows)(x, y, rows, n, x_stride, y_stride, scratch, fetch, 1, NULL),
                S(softmax_columns)(x, y, columns, n, x_stride, y_stride, scratch, 1, NULL))
-DEFINE_ENTRIES(logsumexp, FS_LOGSUMEXP, SHORT_OR(FS_LOGSUMEXP, S(rows_logsumexp)(x, y, rows, n, x_stride, y_stride)),
+DEFINE_ENTRIES(logsumexp, FS_LOGSUMEXP,
+               SHORT_OR(FS_LOGSUMEXP, S(rows_logsumexp)(x, y, rows, n, x_stride, y_stride, fetch)),
                COLUMNS(FS_LOGSUMEXP))
 #undef DEFINE_ENTRIES
 #undef COLUMNS

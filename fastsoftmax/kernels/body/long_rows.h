@@ -19,12 +19,13 @@ static ALWAYS_INLINE double S(first_lane)(v_f64 v) {
 static NEVER_INLINE T(elem) S(part_exp)(const S(elem) *x, ptrdiff_t n, int negate, T(sum) *sum) {
     enum { NEXT = 4 * T(LANES) };
     const S(how) how = {.negate = negate}, once = {.negate = negate, .ordinary = 1, .bounded = 1};
+    const S(fetched) next = {x + T(READ_AHEAD), NULL};
     T(row_sums) sums;
     for (ptrdiff_t i = 1; i < T(LANES); i++) T(put_row_sum)(&sums, i, T(sum_zero)());
     S(bounds) bounds;
     int ordinary = S(seems_ordinary)(x, n < NEXT ? n : NEXT); /* what is read next */
     if (ordinary) {
-        const T(sum) lanes = S(row_exp)(x, NULL, n, T(ordinary_reference)(), T(READ_AHEAD), NULL, &bounds, once);
+        const T(sum) lanes = S(row_exp)(x, NULL, n, T(ordinary_reference)(), next, &bounds, once);
         T(put_row_sum)(&sums, 0, lanes);
         ordinary = S(is_ordinary)(bounds);
     } else {
@@ -35,7 +36,7 @@ static NEVER_INLINE T(elem) S(part_exp)(const S(elem) *x, ptrdiff_t n, int negat
     for (int i = 0; i < T(LANES); i++) top = tops[i] > top ? tops[i] : top;
     if (!ordinary) {
         const T(reference) ref = T(make_reference)(T(set1)(top));
-        T(put_row_sum)(&sums, 0, S(row_exp)(x, NULL, n, ref, T(READ_AHEAD), NULL, NULL, how));
+        T(put_row_sum)(&sums, 0, S(row_exp)(x, NULL, n, ref, next, NULL, how));
     }
     *sum = T(row_sums_total)(&sums);
     if (ordinary) T(refer_to_top)(sum, T(set1)(top));
@@ -51,7 +52,7 @@ static ALWAYS_INLINE void S(reduce_part)(const S(elem) *x, ptrdiff_t n, fs_carry
         /* as in a group of one row, the next part is fetched meanwhile, which the same thread takes as a rule */
         S(references) group;
         S(group_tops)(x, 1, n, 0, &group);
-        S(group_rest)(x, NULL, 1, n, n, 0, &group, &rest);
+        S(group_rest)(x, NULL, 0, 1, n, n, 0, &group, NULL, &rest);
         top = group.top[0];
     }
     carry->top = top;

@@ -29,7 +29,7 @@ static ALWAYS_INLINE void S(rows_parts)(const S(elem) *x, ptrdiff_t rows, ptrdif
         S(references) group;
         const T(v) top = S(group_tops)(from, count, n, stride, &group);
         T(rest) rest;
-        S(group_rest)(from, NULL, count, n, stride, 0, &group, &rest);
+        S(group_rest)(from, NULL, first, count, n, stride, 0, &group, NULL, &rest);
         S(put_parts)(parts + 2 * first, top, &rest, count);
     }
 }
@@ -46,7 +46,8 @@ static ALWAYS_INLINE void S(short_rows_parts)(const S(elem) *x, ptrdiff_t rows, 
         T(gather_rows)(wide, count, n, wide_stride, scratch, 0);
         T(v) top;
         T(rest) rest;
-        T(column_rest)(scratch, W, n, 0, &once, &top, &rest);
+        const T(fetched) next = {(const void *)(x + (first + W) * stride), NULL};
+        T(column_rest)(scratch, W, n, next, &once, &top, &rest);
         S(put_parts)(parts + 2 * first, top, &rest, count);
     }
 }
@@ -67,7 +68,7 @@ static ALWAYS_INLINE void S(columns_parts)(const S(elem) *x, ptrdiff_t columns, 
         count = S(next_strip)(columns - first, fit);
         const S(strip) strip = S(make_strip)(x + first, count, n, stride, 0, scratch);
         for (ptrdiff_t i = 0; i < count; i += W) {
-            T(column_rest)(strip.from + i, strip.stride, n, strip.ahead, &once, &top, &rest);
+            S(strip_rest)(&strip, i, &once, &top, &rest);
             S(put_parts)(parts + 2 * (first + i), top, &rest, count - i);
         }
     }
@@ -94,7 +95,7 @@ static void S(fs_parts)(const void *x, const fs_lines *lines, double *parts, voi
 static void S(fs_scaled)(const void *x, void *y, const fs_lines *lines, const double *scale, void *scratch) {
     const fs_fpenv callers = fpenv_enter();
     if (lines->step == 1)
-        S(softmax_rows)(x, y, lines->count, lines->n, lines->stride, lines->stride, scratch, 0, scale);
+        S(softmax_rows)(x, y, lines->count, lines->n, lines->stride, lines->stride, scratch, NULL, 0, scale);
     else
         S(softmax_columns)(x, y, lines->count, lines->n, lines->step, lines->step, scratch, 0, scale);
     fpenv_leave(callers);

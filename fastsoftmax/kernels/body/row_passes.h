@@ -126,25 +126,35 @@ static ALWAYS_INLINE void S(add_to_sum)(const T(v) *v, const T(v) *low, const T(
     if (how.by_runs && end % FOLD == 0) T(sum_fold)(sum, run);
 }
 
-/* Fetches a few vectors of what lies `ahead`, and of `later`, unless it is NULL, to be stored to. */
-static ALWAYS_INLINE void S(fetch)(const S(elem) *x, ptrdiff_t step, ptrdiff_t ahead, const S(elem) *later,
-                                   ptrdiff_t at, int vectors) {
-    for (int k = 0; k < vectors; k++) prefetch(x + (at + k) * step + ahead);
-    if (later)
-        for (int k = 0; k < vectors; k++) prefetch_for_store(later + (at + k) * step);
+/* What to fetch while a row is read, vector for vector: from `next` on, and from `later` on, unless it is NULL, to be
+ * stored to. */
+typedef struct {
+    const S(elem) *next, *later;
+} S(fetched);
+
+/* The rows that lie `ahead`, or what the caller of the kernel asks for with row i. */
+static ALWAYS_INLINE const S(elem) *S(next_of)(const S(elem) *row, ptrdiff_t ahead, const fs_fetch *fetch,
+                                               ptrdiff_t i) {
+    return fetch ? (const void *)(fetch->from + i * fetch->stride) : row + ahead;
+}
+
+static ALWAYS_INLINE void S(fetch)(S(fetched) fetched, ptrdiff_t step, ptrdiff_t at, int vectors) {
+    for (int k = 0; k < vectors; k++) prefetch(fetched.next + (at + k) * step);
+    if (fetched.later)
+        for (int k = 0; k < vectors; k++) prefetch_for_store(fetched.later + (at + k) * step);
 }
 
 /* The sum of exp(x) * 2**-N, and these in e if they are kept; `bounds`, if they are wanted, becomes what bounds x. x
  * is n vectors, the next of a row beside the last or those of a column's lines, and `left` elements more of a row.
- * While it reads x it fetches what lies `ahead`, the next group, so that its first stage does not wait for memory;
- * and for the same reason the lines of `later`, unless it is NULL, where the last stage will store.
+ * While it reads x it fetches what is needed next, as a rule the next group, so that its first stage does not wait
+ * for memory; and for the same reason the lines where the last stage will store.
  *
  * An exponential is a chain of a dozen steps, and a core's schedulers hold only some 64 instructions that wait for
  * the step before. So that there are others to go on with, turns of the loop overlap: one begins some vectors, the
  * next ends them, and the one after that adds them to the sum. */
 static ALWAYS_INLINE T(sum)
     S(exp_and_sum)(const S(elem) *x, ptrdiff_t x_step, T(elem) *e, ptrdiff_t e_step, ptrdiff_t n, ptrdiff_t left,
-                   T(reference) ref, ptrdiff_t ahead, const S(elem) *later, S(bounds) *bounds, const S(how) how) {
+                   T(reference) ref, S(fetched) fetched, S(bounds) *bounds, const S(how) how) {
     enum { W = T(LANES) };
     const int overlap = how.by_runs ? T(OVERLAP_RUNS) : T(OVERLAP), turn = overlap ? overlap : T(TOGETHER);
     const int in_memory = !how.by_runs && T(SUMS_FROM_MEMORY);
@@ -160,10 +170,10 @@ static ALWAYS_INLINE T(sum)
     _Alignas(64) T(elem) waiting[2][W * T(TOGETHER)]; /* for the sum: every other turn */
     ptrdiff_t j = first, other = 0;
     if (overlap && n - first >= turn) {
-        S(fetch)(x, x_step, ahead, later, j, turn);
+        S(fetch)(fetched, x_step, j, turn);
         S(begin_at)(x + j * x_step, x_step, begun, turn, &ref, &widest, how);
         for (j += turn; j + turn <= n; j += turn) {
-            S(fetch)(x, x_step, ahead, later, j, turn);
+            S(fetch)(fetched, x_step, j, turn);
             if (!in_memory && j > first + turn) S(add_to_sum)(v, low, NULL, turn, j - turn, &sum, &run, how);
             S(end_at)(begun, v, low, e, (j - turn) * e_step, e_step, turn, &ref, how);
             if (in_memory)
@@ -179,13 +189,13 @@ static ALWAYS_INLINE T(sum)
         S(add_to_sum)(v, low, NULL, turn, j, &sum, &run, how);
     }
     for (; !overlap && j + turn <= n; j += turn) {
-        S(fetch)(x, x_step, ahead, later, j, turn);
+        S(fetch)(fetched, x_step, j, turn);
         S(begin_at)(x + j * x_step, x_step, begun, turn, &ref, &widest, how);
         S(end_at)(begun, v, low, e, j * e_step, e_step, turn, &ref, how);
         S(add_to_sum)(v, low, NULL, turn, j + turn, &sum, &run, how);
     }
     for (; j < n; j++) {
-        S(fetch)(x, x_step, ahead, later, j, 1);
+        S(fetch)(fetched, x_step, j, 1);
         S(begin_at)(x + j * x_step, x_step, begun, 1, &ref, &widest, how);
         S(end_at)(begun, v, low, e, j * e_step, e_step, 1, &ref, how);
         S(add_to_sum)(v, low, NULL, 1, j + 1, &sum, &run, how);
@@ -202,10 +212,10 @@ static ALWAYS_INLINE T(sum)
 }
 
 /* The same of a row. */
-static ALWAYS_INLINE T(sum) S(row_exp)(const S(elem) *x, T(elem) *e, ptrdiff_t n, T(reference) ref, ptrdiff_t ahead,
-                                       const S(elem) *later, S(bounds) *bounds, const S(how) how) {
+static ALWAYS_INLINE T(sum) S(row_exp)(const S(elem) *x, T(elem) *e, ptrdiff_t n, T(reference) ref,
+                                       S(fetched) fetched, S(bounds) *bounds, const S(how) how) {
     enum { W = T(LANES) };
-    return S(exp_and_sum)(x, W, e, W, n / W, n % W, ref, ahead, later, bounds, how);
+    return S(exp_and_sum)(x, W, e, W, n / W, n % W, ref, fetched, bounds, how);
 }
 
 /* Of a few vectors, the exponentials below the maximum join the sum, and the maxima are counted. */
@@ -220,15 +230,15 @@ static ALWAYS_INLINE void S(split)(T(v) *v, int vectors, T(v) top, const T(refer
 }
 
 /* The sum below the maximum; the number of maxima, a lane each, in *tops. */
-static ALWAYS_INLINE T(sum) S(row_rest)(const S(elem) *x, ptrdiff_t n, T(elem) top, T(reference) ref, ptrdiff_t ahead,
-                                        int ordinary, T(v) *tops) {
+static ALWAYS_INLINE T(sum) S(row_rest)(const S(elem) *x, ptrdiff_t n, T(elem) top, T(reference) ref,
+                                        S(fetched) fetched, int ordinary, T(v) *tops) {
     enum { W = T(LANES), STEP = W * T(TOGETHER) };
     const T(v) top_v = T(set1)(top);
     T(sum) sum = T(sum_zero)();
     T(v) v[T(TOGETHER)], tops_v = T(set1)(0);
     ptrdiff_t i = 0;
     for (; i + STEP <= n; i += STEP) {
-        S(fetch)(x + i, W, ahead, NULL, 0, T(TOGETHER));
+        S(fetch)(fetched, W, i / W, T(TOGETHER));
         for (int k = 0; k < T(TOGETHER); k++) v[k] = S(load)(x + i + k * W);
         S(split)(v, T(TOGETHER), top_v, &ref, ordinary, &sum, &tops_v);
     }
@@ -262,7 +272,7 @@ static ALWAYS_INLINE void S(row_exp_scale)(const S(elem) *x, S(elem) *y, ptrdiff
     if (T(OVERLAP) != 0 && n >= STEP) {
         S(begin_at)(x, W, begun, TURN, &ref, NULL, how);
         for (i = STEP; i + STEP <= n; i += STEP) {
-            S(fetch)(x + i, W, T(READ_AHEAD), NULL, 0, TURN);
+            S(fetch)((S(fetched)){x + T(READ_AHEAD), y + STORE_AHEAD}, W, i / W, TURN);
             S(end_at)(begun, v, NULL, NULL, 0, W, TURN, &ref, how);
             S(begin_at)(x + i, W, begun, TURN, &ref, NULL, how);
             S(scale_at)(v, y + i - STEP, TURN, factor);

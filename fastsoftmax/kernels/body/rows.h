@@ -104,43 +104,19 @@ static NEVER_INLINE T(v)
     return top;
 }
 
-/* How far ahead to fetch rows that are read once: whole rows, or as much of a long one. */
-static ALWAYS_INLINE ptrdiff_t S(next_rows)(ptrdiff_t n, ptrdiff_t stride) {
-    const ptrdiff_t ahead = T(READ_AHEAD);
-    return n < ahead ? (ahead + n - 1) / n * stride : ahead;
-}
-
-/* Second stage: the exponentials, in e if they are `kept`, and their sums. */
-static ALWAYS_INLINE T(sum)
-    S(group_exp)(const S(elem) *x, T(elem) *e, ptrdiff_t count, ptrdiff_t n, ptrdiff_t x_stride, ptrdiff_t e_stride,
-                 const S(references) *group, const int kept) {
-    T(row_sums) sums;
-    for (ptrdiff_t i = 0; i < count; i++) {
-        const T(reference) ref = S(reference_of)(group, i);
-        const S(elem) *row = x + i * x_stride;
-        T(elem) *row_e = kept ? e + i * e_stride : NULL;
-        const ptrdiff_t ahead = count * x_stride;
-        T(put_row_sum)(&sums, i,
-                       group->ordinary
-                           ? S(row_exp)(row, row_e, n, ref, ahead, NULL, NULL, (S(how)){.ordinary = 1, .kept = kept})
-                           : S(row_exp)(row, row_e, n, ref, ahead, NULL, NULL, (S(how)){.kept = kept}));
-    }
-    for (ptrdiff_t i = count; i < T(LANES); i++) T(put_row_sum)(&sums, i, T(sum_zero)());
-    return T(row_sums_total)(&sums);
-}
-
 /* The sum of a whole row for a logarithm. A run's fold takes longer than a few vectors save by it. */
-static ALWAYS_INLINE T(sum) S(row_of_all)(const S(elem) *x, ptrdiff_t n, T(reference) ref, ptrdiff_t ahead,
-                                          const S(elem) *later, const int ordinary) {
-    if (n <= FEW * T(LANES)) return S(row_exp)(x, NULL, n, ref, ahead, later, NULL, (S(how)){.ordinary = ordinary});
-    return S(row_exp)(x, NULL, n, ref, ahead, later, NULL, (S(how)){.ordinary = ordinary, .by_runs = 1});
+static ALWAYS_INLINE T(sum)
+    S(row_of_all)(const S(elem) *x, ptrdiff_t n, T(reference) ref, S(fetched) fetched, const int ordinary) {
+    if (n <= FEW * T(LANES)) return S(row_exp)(x, NULL, n, ref, fetched, NULL, (S(how)){.ordinary = ordinary});
+    return S(row_exp)(x, NULL, n, ref, fetched, NULL, (S(how)){.ordinary = ordinary, .by_runs = 1});
 }
 
-/* The same for the logarithms, whose results, if any, come to y: the sums below the maxima, and how many others equal
- * them. Where the maximum is not far ahead, it is quicker to subtract it from the sum of all than to leave it out. */
-static NEVER_INLINE void S(group_rest)(const S(elem) *x, const S(elem) *y, ptrdiff_t count, ptrdiff_t n,
-                                       ptrdiff_t stride, ptrdiff_t y_stride, const S(references) *group,
-                                       T(rest) *rest) {
+/* Second stage for the logarithms, whose results, if any, come to y: the sums below the maxima, and how many others
+ * equal them. Where the maximum is not far ahead, it is quicker to subtract it from the sum of all than to leave it
+ * out. */
+static NEVER_INLINE void S(group_rest)(const S(elem) *x, const S(elem) *y, ptrdiff_t first, ptrdiff_t count,
+                                       ptrdiff_t n, ptrdiff_t stride, ptrdiff_t y_stride, const S(references) *group,
+                                       const fs_fetch *fetch, T(rest) *rest) {
     T(row_sums) sums;
     T(elem) tops[T(LANES)][T(LANES)] = {{0}}, in_sum[T(LANES)] = {0}, near[T(LANES)];
     /* lanes whose maximum is near the row's: its own, and those of others */
@@ -148,18 +124,21 @@ static NEVER_INLINE void S(group_rest)(const S(elem) *x, const S(elem) *y, ptrdi
     const T(elem) own = n % T(LANES) ? 2 : 1; /* the last vector has elements in a second lane */
     for (ptrdiff_t i = 0; i < count; i++) {
         const T(reference) ref = S(reference_of)(group, i);
-        const S(elem) *row = x + i * stride, *later = y ? y + i * y_stride : NULL;
+        const S(elem) *row = x + i * stride;
+        const S(elem) *next = S(next_of)(row, count * stride, fetch, first + i);
+        const S(fetched) fetched = {next, y ? y + i * y_stride : NULL};
         if (near[i] > own) {
             T(put_row_sum)(&sums, i,
-                           group->ordinary ? S(row_of_all)(row, n, ref, count * stride, later, 1)
-                                           : S(row_of_all)(row, n, ref, count * stride, later, 0));
+                           group->ordinary ? S(row_of_all)(row, n, ref, fetched, 1)
+                                           : S(row_of_all)(row, n, ref, fetched, 0));
             tops[i][0] = in_sum[i] = 1;
             continue;
         }
         T(v) row_tops;
         T(put_row_sum)(&sums, i,
-                       group->ordinary ? S(row_rest)(row, n, group->top[i], ref, count * stride, 1, &row_tops)
-                                       : S(row_rest)(row, n, group->top[i], ref, count * stride, 0, &row_tops));
+                       group->ordinary
+                           ? S(row_rest)(row, n, group->top[i], ref, (S(fetched)){next, NULL}, 1, &row_tops)
+                           : S(row_rest)(row, n, group->top[i], ref, (S(fetched)){next, NULL}, 0, &row_tops));
         T(store)(tops[i], row_tops);
     }
     for (ptrdiff_t i = count; i < T(LANES); i++) T(put_row_sum)(&sums, i, T(sum_zero)());
@@ -174,7 +153,7 @@ static NEVER_INLINE void S(group_rest)(const S(elem) *x, const S(elem) *y, ptrdi
 /* Types: S, computed in T. Max error: 3 ULP, results near 0 (confident rows) and subnormal ones included. Range and
  * aliasing: as softmax. */
 static ALWAYS_INLINE void S(rows_log_softmax)(const S(elem) *x, S(elem) *y, ptrdiff_t rows, ptrdiff_t n,
-                                              ptrdiff_t x_stride, ptrdiff_t y_stride) {
+                                              ptrdiff_t x_stride, ptrdiff_t y_stride, const fs_fetch *fetch) {
     const ptrdiff_t together = S(rows_together)(n, GROUP_BYTES);
     for (ptrdiff_t first = 0; first < rows; first += together) {
         const ptrdiff_t count = rows - first < together ? rows - first : together;
@@ -182,7 +161,7 @@ static ALWAYS_INLINE void S(rows_log_softmax)(const S(elem) *x, S(elem) *y, ptrd
         S(references) group;
         const T(v) top = S(group_tops)(from, count, n, x_stride, &group);
         T(rest) rest;
-        S(group_rest)(from, y + first * y_stride, count, n, x_stride, y_stride, &group, &rest);
+        S(group_rest)(from, y + first * y_stride, first, count, n, x_stride, y_stride, &group, fetch, &rest);
         T(elem) tail[T(LANES)];
         T(store)(tail, T(log_tail)(top, &rest));
         for (ptrdiff_t i = 0; i < count; i++)
@@ -211,7 +190,7 @@ static ALWAYS_INLINE void S(put_logsumexp)(S(elem) *y, ptrdiff_t y_step, T(v) re
 /* Types: S, computed in T. Max error: 2 ULP of the larger of |result| and |max|. Range: all; NaN if the row holds
  * one, else an infinite maximum is the result. */
 static ALWAYS_INLINE void S(rows_logsumexp)(const S(elem) *x, S(elem) *y, ptrdiff_t rows, ptrdiff_t n,
-                                            ptrdiff_t x_stride, ptrdiff_t y_stride) {
+                                            ptrdiff_t x_stride, ptrdiff_t y_stride, const fs_fetch *fetch) {
     const ptrdiff_t together = S(rows_together)(n, GROUP_BYTES);
     for (ptrdiff_t first = 0; first < rows; first += together) {
         const ptrdiff_t count = rows - first < together ? rows - first : together;
@@ -219,7 +198,7 @@ static ALWAYS_INLINE void S(rows_logsumexp)(const S(elem) *x, S(elem) *y, ptrdif
         S(references) group;
         const T(v) top = S(group_tops)(from, count, n, x_stride, &group);
         T(rest) rest;
-        S(group_rest)(from, NULL, count, n, x_stride, 0, &group, &rest);
+        S(group_rest)(from, NULL, first, count, n, x_stride, 0, &group, fetch, &rest);
         S(put_logsumexp)(y + first * y_stride, y_stride, T(logsumexp)(top, &rest), top, count, from, n, x_stride, 1);
     }
 }

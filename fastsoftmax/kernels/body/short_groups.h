@@ -46,12 +46,13 @@ static ALWAYS_INLINE void T(scatter_rows)(const T(elem) *column, T(elem) *y, ptr
     }
 }
 
-/* A few groups pass each stage together: each is a chain of dependent steps, and theirs overlap. */
+/* A few groups pass each stage together: each is a chain of dependent steps, and theirs overlap. Meanwhile the
+ * rows that follow are fetched, and the lines of the results. */
 enum { T(GROUPS) = 4 };
 
 static ALWAYS_INLINE void T(groups_of)(const T(elem) *x, T(elem) *y, ptrdiff_t rows, ptrdiff_t n, ptrdiff_t x_stride,
-                                       ptrdiff_t y_stride, T(elem) *scratch, fs_operation op, int negate,
-                                       const double *scale) {
+                                       ptrdiff_t y_stride, T(elem) *scratch, T(fetched) fetched, fs_operation op,
+                                       int negate, const double *scale) {
     enum { W = T(LANES) };
     T(v) tops[T(GROUPS)];
     T(rest) rests[T(GROUPS)];
@@ -61,12 +62,13 @@ static ALWAYS_INLINE void T(groups_of)(const T(elem) *x, T(elem) *y, ptrdiff_t r
         T(gather_rows)(x + i * x_stride, rows - i < W ? rows - i : W, n, x_stride, scratch + i * n, negate);
     for (ptrdiff_t i = 0, k = 0; i < rows; i += W, k++) {
         T(elem) *packed = scratch + i * n;
+        const T(fetched) group = {fetched.next + i * x_stride, fetched.later ? fetched.later + i * y_stride : NULL};
         if (op != FS_SOFTMAX) {
-            T(column_rest)(packed, W, n, 0, &once, &tops[k], &rests[k]);
+            T(column_rest)(packed, W, n, group, &once, &tops[k], &rests[k]);
             continue;
         }
         if (once) {
-            once = T(column_exp_once)(packed, W, n, 0, packed, W, &rests[k].sum);
+            once = T(column_exp_once)(packed, W, n, group, packed, W, &rests[k].sum);
             if (once) continue;
             T(gather_rows)(x + i * x_stride, rows - i < W ? rows - i : W, n, x_stride, packed, negate);
         }
@@ -94,17 +96,19 @@ static ALWAYS_INLINE void T(groups_of)(const T(elem) *x, T(elem) *y, ptrdiff_t r
 /* Types: T. Max error, range, aliasing: as for rows; n < FS_SHORT_ROW, and no more rows than GROUPS groups of them.
  * scratch: n elements for each row of whole groups. Three functions, since one spills the registers of all. */
 static NEVER_INLINE void T(short_softmax)(const T(elem) *x, T(elem) *y, ptrdiff_t rows, ptrdiff_t n,
-                                          ptrdiff_t x_stride, ptrdiff_t y_stride, T(elem) *scratch, int negate,
-                                          const double *scale) {
-    T(groups_of)(x, y, rows, n, x_stride, y_stride, scratch, FS_SOFTMAX, negate, scale);
+                                          ptrdiff_t x_stride, ptrdiff_t y_stride, T(elem) *scratch,
+                                          T(fetched) fetched, int negate, const double *scale) {
+    T(groups_of)(x, y, rows, n, x_stride, y_stride, scratch, fetched, FS_SOFTMAX, negate, scale);
 }
 
 static NEVER_INLINE void T(short_log_softmax)(const T(elem) *x, T(elem) *y, ptrdiff_t rows, ptrdiff_t n,
-                                              ptrdiff_t x_stride, ptrdiff_t y_stride, T(elem) *scratch) {
-    T(groups_of)(x, y, rows, n, x_stride, y_stride, scratch, FS_LOG_SOFTMAX, 0, NULL);
+                                              ptrdiff_t x_stride, ptrdiff_t y_stride, T(elem) *scratch,
+                                              T(fetched) fetched) {
+    T(groups_of)(x, y, rows, n, x_stride, y_stride, scratch, fetched, FS_LOG_SOFTMAX, 0, NULL);
 }
 
 static NEVER_INLINE void T(short_logsumexp)(const T(elem) *x, T(elem) *y, ptrdiff_t rows, ptrdiff_t n,
-                                            ptrdiff_t x_stride, ptrdiff_t y_stride, T(elem) *scratch) {
-    T(groups_of)(x, y, rows, n, x_stride, y_stride, scratch, FS_LOGSUMEXP, 0, NULL);
+                                            ptrdiff_t x_stride, ptrdiff_t y_stride, T(elem) *scratch,
+                                            T(fetched) fetched) {
+    T(groups_of)(x, y, rows, n, x_stride, y_stride, scratch, fetched, FS_LOGSUMEXP, 0, NULL);
 }

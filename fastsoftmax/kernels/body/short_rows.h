@@ -17,14 +17,17 @@ static ALWAYS_INLINE void S(short_rows)(const S(elem) *x, S(elem) *y, ptrdiff_t 
         S(elem) *to = y + first * y_stride;
         ptrdiff_t stride = x_stride, result_stride = y_stride;
         const T(elem) *wide = S(wide_rows)(x + first * x_stride, count, n, &stride, memory);
+        /* by their bytes: rows of a narrower type, and some more */
+        const T(fetched) fetched = {(const void *)(x + (first + count) * x_stride),
+                                    op == FS_LOGSUMEXP ? NULL : (const void *)to};
         const ptrdiff_t length = op == FS_LOGSUMEXP ? 1 : n;
         T(elem) *result = S(wide_result)(to, length, &result_stride, memory);
         if (op == FS_LOG_SOFTMAX)
-            T(short_log_softmax)(wide, result, count, n, stride, result_stride, scratch);
+            T(short_log_softmax)(wide, result, count, n, stride, result_stride, scratch, fetched);
         else if (op == FS_LOGSUMEXP)
-            T(short_logsumexp)(wide, result, count, n, stride, result_stride, scratch);
+            T(short_logsumexp)(wide, result, count, n, stride, result_stride, scratch, fetched);
         else
-            T(short_softmax)(wide, result, count, n, stride, result_stride, scratch, negate, scales);
+            T(short_softmax)(wide, result, count, n, stride, result_stride, scratch, fetched, negate, scales);
         S(narrow_rows)(result, to, count, length, y_stride);
     }
 }

@@ -32,24 +32,62 @@ static ALWAYS_INLINE void S(negate_rows)(const S(elem) *x, S(elem) *y, ptrdiff_t
     }
 }
 
-/* The exponentials and sums of a group, in one read, if it turns out to be ordinary, else 0. The maxima need not be
- * known before: every row has the reference of the largest ordinary one. The exponentials are those of the two stages
- * times a power of two, sums that add each on its own are too, and so the results have the same bits. */
-static ALWAYS_INLINE int S(group_exp_once)(const S(elem) *x, T(elem) *e, ptrdiff_t count, ptrdiff_t n,
-                                           ptrdiff_t x_stride, ptrdiff_t e_stride, T(sum) *sum) {
+/* How far ahead to fetch rows that are read once: whole rows, or as much of a long one. */
+static ALWAYS_INLINE ptrdiff_t S(next_rows)(ptrdiff_t n, ptrdiff_t stride) {
+    const ptrdiff_t ahead = T(READ_AHEAD);
+    return n < ahead ? (ahead + n - 1) / n * stride : ahead;
+}
+
+/* A group of rows: `first` of all, and where they are; e, where their exponentials go; y, where the results will be,
+ * to be fetched, or NULL where they are in a cache. */
+typedef struct {
+    const S(elem) *x, *y;
+    T(elem) *e;
+    ptrdiff_t first, count, n, x_stride, y_stride, e_stride;
+    const fs_fetch *fetch;
+} S(group);
+
+/* The sum of row i, and its exponentials, if they are kept. */
+static ALWAYS_INLINE T(sum) S(group_row)(const S(group) *group, ptrdiff_t i, T(reference) ref, ptrdiff_t ahead,
+                                         S(bounds) *bounds, const S(how) how) {
+    const S(elem) *row = group->x + i * group->x_stride;
+    const S(fetched) fetched = {S(next_of)(row, ahead, group->fetch, group->first + i),
+                                group->y ? group->y + i * group->y_stride + STORE_AHEAD : NULL};
+    T(elem) *e = how.kept ? group->e + i * group->e_stride : NULL;
+    return S(row_exp)(row, e, group->n, ref, fetched, bounds, how);
+}
+
+/* Second stage: the exponentials, if they are `kept`, and their sums. */
+static ALWAYS_INLINE T(sum) S(group_exp)(const S(group) *group, const S(references) *references, const int kept) {
+    const S(how) how = {.kept = kept}, ordinary = {.ordinary = 1, .kept = kept};
+    const ptrdiff_t ahead = group->count * group->x_stride;
+    T(row_sums) sums;
+    for (ptrdiff_t i = 0; i < group->count; i++) {
+        const T(reference) ref = S(reference_of)(references, i);
+        T(put_row_sum)(&sums, i,
+                       references->ordinary ? S(group_row)(group, i, ref, ahead, NULL, ordinary)
+                                            : S(group_row)(group, i, ref, ahead, NULL, how));
+    }
+    for (ptrdiff_t i = group->count; i < T(LANES); i++) T(put_row_sum)(&sums, i, T(sum_zero)());
+    return T(row_sums_total)(&sums);
+}
+
+/* Both stages in one read, if the group turns out to be ordinary, else 0. The maxima need not be known before: every
+ * row has the reference of the largest ordinary one. The exponentials are those of the two stages times a power of
+ * two, sums that add each on its own are too, and so the results have the same bits. */
+static ALWAYS_INLINE int S(group_exp_once)(const S(group) *group, T(sum) *sum) {
     const T(reference) ref = T(ordinary_reference)();
-    const ptrdiff_t ahead = S(next_rows)(n, x_stride);
+    const ptrdiff_t ahead = S(next_rows)(group->n, group->x_stride);
     S(bounds) all = {T(set1)(0), T(set1)(0)};
     T(row_sums) sums;
-    for (ptrdiff_t i = 0; i < count; i++) {
+    for (ptrdiff_t i = 0; i < group->count; i++) {
         S(bounds) row;
         T(put_row_sum)(&sums, i,
-                       S(row_exp)(x + i * x_stride, e + i * e_stride, n, ref, ahead, NULL, &row,
-                                  (S(how)){.ordinary = 1, .kept = 1, .checked = 1}));
+                       S(group_row)(group, i, ref, ahead, &row, (S(how)){.ordinary = 1, .kept = 1, .checked = 1}));
         all = S(both_bounds)(row, all);
     }
     if (!S(is_ordinary)(all)) return 0;
-    for (ptrdiff_t i = count; i < T(LANES); i++) T(put_row_sum)(&sums, i, T(sum_zero)());
+    for (ptrdiff_t i = group->count; i < T(LANES); i++) T(put_row_sum)(&sums, i, T(sum_zero)());
     *sum = T(row_sums_total)(&sums);
     return 1;
 }
@@ -58,8 +96,8 @@ static ALWAYS_INLINE int S(group_exp_once)(const S(elem) *x, T(elem) *e, ptrdiff
  * or only -inf, is NaN. Aliasing: y may be x. With `negate`, of -x. With `scale`, each row is multiplied by its own,
  * at no further error. */
 static ALWAYS_INLINE void S(rows_softmax)(const S(elem) *x, S(elem) *y, ptrdiff_t rows, ptrdiff_t n,
-                                          ptrdiff_t x_stride, ptrdiff_t y_stride, T(elem) *scratch, int negate,
-                                          const double *scale) {
+                                          ptrdiff_t x_stride, ptrdiff_t y_stride, T(elem) *scratch,
+                                          const fs_fetch *fetch, int negate, const double *scale) {
     /* The exponentials go to y; to scratch memory, where y is x, which another reading may want, or narrower; or
      * nowhere, and are taken twice, where y is narrower and scratch memory too small for a row. */
     const int in_place = negate || x == y, fits = n <= FS_ROWS_SCRATCH / (ptrdiff_t)sizeof *scratch;
@@ -74,7 +112,7 @@ static ALWAYS_INLINE void S(rows_softmax)(const S(elem) *x, S(elem) *y, ptrdiff_
         const S(elem) *from = x + first * x_stride;
         S(elem) *to = y + first * y_stride;
         ptrdiff_t stride = x_stride;
-        S(references) group;
+        S(references) references;
         T(sum) sum;
         if (negate) {
             S(negate_rows)(from, to, count, n, x_stride, y_stride);
@@ -83,14 +121,14 @@ static ALWAYS_INLINE void S(rows_softmax)(const S(elem) *x, S(elem) *y, ptrdiff_
         }
         /* in place, x stays until its group is known to be ordinary */
         T(elem) *e = once && from == to ? scratch : S(exp_store)(to, scratch, n);
-        ptrdiff_t e_stride = e == scratch ? n : y_stride;
-        once = once && S(group_exp_once)(from, e, count, n, stride, e_stride, &sum);
+        S(group) group = {from,     from == to ? NULL : to,      e,    first, count, n, stride,
+                          y_stride, e == scratch ? n : y_stride, fetch};
+        once = once && S(group_exp_once)(&group, &sum);
         if (!once) {
-            e = S(exp_store)(to, scratch, n);
-            e_stride = e == scratch ? n : y_stride;
-            S(group_tops)(from, count, n, stride, &group);
-            sum = S(is_stored)(e) ? S(group_exp)(from, e, count, n, stride, e_stride, &group, 1)
-                                  : S(group_exp)(from, e, count, n, stride, e_stride, &group, 0);
+            group.e = e = S(exp_store)(to, scratch, n);
+            group.e_stride = e == scratch ? n : y_stride;
+            S(group_tops)(from, count, n, stride, &references);
+            sum = S(is_stored)(e) ? S(group_exp)(&group, &references, 1) : S(group_exp)(&group, &references, 0);
         }
         const T(factor) factor = S(factors)(scale ? scale + first : NULL, count, &sum);
         T(elem) hi[T(LANES)], lo[T(LANES)];
@@ -100,9 +138,9 @@ static ALWAYS_INLINE void S(rows_softmax)(const S(elem) *x, S(elem) *y, ptrdiff_
             S(elem) *row = to + i * y_stride;
             const T(factor) row_factor = {T(set1)(hi[i]), T(set1)(lo[i])};
             if (S(is_stored)(e))
-                S(row_scale)(e + i * e_stride, row, n, row_factor);
+                S(row_scale)(e + i * group.e_stride, row, n, row_factor);
             else
-                S(row_exp_scale)(from + i * stride, row, n, S(reference_of)(&group, i), row_factor, 0);
+                S(row_exp_scale)(from + i * stride, row, n, S(reference_of)(&references, i), row_factor, 0);
         }
     }
 }
