@@ -287,10 +287,14 @@ cdef Py_ssize_t _columns_before_a_line(const real[:, :, :] x, real[:, :, :] y) n
 cdef int _long_row(
     const fs_kernels *kernels, const real[:] x, real[:] y, int threads
 ) except -1:
-    """One row in parts at fixed places, the last of them up to twice as long."""
+    """One row in parts at fixed places, the last of them up to twice as long.
+
+    Their exponentials wait in y, unless it is x, or the kernel finds that they cannot.
+    """
     cdef Py_ssize_t parts = x.shape[0] // PART
     cdef Py_ssize_t window = min(parts, <Py_ssize_t> WINDOW)
-    cdef Py_ssize_t i, first = 0
+    cdef Py_ssize_t i, first = 0, kept = 0
+    cdef real *e = NULL if y.shape[0] == 1 or &x[0] == &y[0] else &y[0]
     cdef fs_carry whole
     cdef fs_carry *carries = <fs_carry *> malloc(window * sizeof(fs_carry))
     if carries == NULL:
@@ -301,8 +305,9 @@ cdef int _long_row(
             first, first + window, num_threads=threads, use_threads_if=threads > 1,
             schedule="static", nogil=True
         ):
-            kernels.reduce(&x[i * PART], PART if i < parts - 1 else x.shape[0] - i * PART,
-                           &carries[i - first])
+            kept += kernels.reduce(&x[i * PART], NULL if e == NULL else e + i * PART,
+                                   PART if i < parts - 1 else x.shape[0] - i * PART,
+                                   &carries[i - first])
         if first == 0:
             whole = carries[0]
         for i in range(1 if first == 0 else 0, window):
@@ -314,7 +319,7 @@ cdef int _long_row(
     else:
         for i in prange(parts, num_threads=threads, use_threads_if=threads > 1,
                         schedule="static", nogil=True):
-            kernels.finish(&x[i * PART], &y[i * PART],
+            kernels.finish(NULL if kept == parts else &x[i * PART], &y[i * PART],
                            PART if i < parts - 1 else x.shape[0] - i * PART, &whole)
     return 0
 

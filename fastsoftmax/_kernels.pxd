@@ -35,7 +35,7 @@ cdef extern from "kernels.h" nogil:
                      void *, const fs_fetch *) noexcept nogil
         void (*columns)(const void *, void *, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,
                         void *) noexcept nogil
-        void (*reduce)(const void *, Py_ssize_t, fs_carry *) noexcept nogil
+        int (*reduce)(const void *, void *, Py_ssize_t, fs_carry *) noexcept nogil
         void (*merge)(fs_carry *, const fs_carry *) noexcept nogil
         void (*finish)(const void *, void *, Py_ssize_t, const fs_carry *) noexcept nogil
 

@@ -104,9 +104,11 @@ cdef void _long_row(
 ) noexcept nogil:
     cdef Py_ssize_t parts = n // PART
     cdef Py_ssize_t i
+    cdef bint kept = results > 1 and x != y
     cdef fs_carry whole, carry
     for i in range(parts):
-        kernels.reduce(x + i * PART * size, PART if i < parts - 1 else n - i * PART, &carry)
+        kept = kernels.reduce(x + i * PART * size, y + i * PART * size if kept else NULL,
+                              PART if i < parts - 1 else n - i * PART, &carry)
         if i == 0:
             whole = carry
         else:
@@ -115,5 +117,5 @@ cdef void _long_row(
         kernels.finish(x, y, 1, &whole)
         return
     for i in range(parts):
-        kernels.finish(x + i * PART * size, y + i * PART * size,
+        kernels.finish(NULL if kept else x + i * PART * size, y + i * PART * size,
                        PART if i < parts - 1 else n - i * PART, &whole)

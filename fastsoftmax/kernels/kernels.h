@@ -62,14 +62,17 @@ typedef void (*fs_rows_fn)(const void *x, void *y, ptrdiff_t rows, ptrdiff_t n, 
 typedef void (*fs_columns_fn)(const void *x, void *y, ptrdiff_t columns, ptrdiff_t n, ptrdiff_t x_stride,
                               ptrdiff_t y_stride, void *scratch);
 
-/* A part of a long row: n adjacent elements, n >= 16, to their carry. */
-typedef void (*fs_reduce_fn)(const void *x, ptrdiff_t n, fs_carry *carry);
+/* A part of a long row: n adjacent elements, n >= 16, to their carry. y is NULL, or not x and has room for n
+ * elements, of which there is nothing to tell if the result is 0. It is 1 where they now are the part's exponentials.
+ */
+typedef int (*fs_reduce_fn)(const void *x, void *y, ptrdiff_t n, fs_carry *carry);
 
 /* `into` becomes the carry of both parts. Merging in the order of the parts makes the result reproducible. */
 typedef void (*fs_merge_fn)(fs_carry *into, const fs_carry *from);
 
 /* A part of a long row whose whole carry is known: n adjacent elements x to n results y (y may be x), n >= 16.
- * FS_LOGSUMEXP writes its one result from the carry alone. */
+ * FS_LOGSUMEXP writes its one result from the carry alone. Where every part of the row has left its exponentials in
+ * y, x may be NULL: then they are not taken again. The results have the same bits. */
 typedef void (*fs_finish_fn)(const void *x, void *y, ptrdiff_t n, const fs_carry *carry);
 
 /* Gradients gx with respect to the inputs of softmax or log_softmax, from those with respect to its outputs, g, and

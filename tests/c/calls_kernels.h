@@ -73,8 +73,11 @@ static void run_parts(const call *c, const fs_kernels *kernels, const unsigned c
     fs_carry *carry = (fs_carry *)carry_arena.end - 1, *next = (fs_carry *)carry_arena.start;
     unwritten(memset(carry, CANARY, sizeof *carry), sizeof *carry);
     unwritten(memset(next, CANARY, sizeof *next), sizeof *next);
+    const int keep = x != y && c->op != FS_LOGSUMEXP && c->start % 2;
+    int kept = keep;
     for (int j = 0; j < c->n; j += part_at(c, j)) {
-        kernels->reduce(x + size * (size_t)j, part_at(c, j), j ? next : carry);
+        kept &= kernels->reduce(x + size * (size_t)j, keep ? y + size * (size_t)j : NULL, part_at(c, j),
+                                j ? next : carry);
         if (j) kernels->merge(carry, next);
     }
     const fs_carry *whole = (const fs_carry *)((const char *)carry + carry_arena.read_only);
@@ -83,7 +86,7 @@ static void run_parts(const call *c, const fs_kernels *kernels, const unsigned c
         return;
     }
     for (int j = 0; j < c->n; j += part_at(c, j))
-        kernels->finish(x + size * (size_t)j, y + size * (size_t)j, part_at(c, j), whole);
+        kernels->finish(kept ? NULL : x + size * (size_t)j, y + size * (size_t)j, part_at(c, j), whole);
 }
 
 /* Makes the call. Where `record`, keeps the results in `found`; otherwise they must be what is found there. */

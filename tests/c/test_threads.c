@@ -43,8 +43,8 @@ static void run_operations(place *to, fs_type type, int n, int count) {
         kernels->columns(x, room(to, bytes), count, n, count, count, to->scratch);
         if (n < 32) continue;
         fs_carry *carry = room(to, sizeof *carry), *next = room(to, sizeof *next);
-        kernels->reduce(x, 16, carry);
-        kernels->reduce((const char *)x + 16 * size_of(type), n - 16, next);
+        kernels->reduce(x, NULL, 16, carry);
+        kernels->reduce((const char *)x + 16 * size_of(type), NULL, n - 16, next);
         kernels->merge(carry, next);
         kernels->finish(x, room(to, bytes), n, carry);
     }

@@ -77,6 +77,23 @@ static ALWAYS_INLINE void refer_to_top_f64(sum_f64 *sum, v_f64 top) {
     sum->lo[0] = mul_f64(sum->lo[0], power);
 }
 
+/* The other way. */
+static ALWAYS_INLINE v_f64 power_from_top_f64(v_f64 n_top) {
+    return power_of_two_f64(add_f64(n_top, set1_f64(0x1.8p52 + 1023 - ORDINARY_TOP)));
+}
+
+static ALWAYS_INLINE void refer_to_ordinary_f32(sum_f32 *sum, v_f32 top) {
+    const v_f32 n_top = make_reference_f32(top).n_top;
+    sum->hi[0] = mul_f64(sum->hi[0], power_from_top_f64(widen_low_f32(n_top)));
+    sum->hi[1] = mul_f64(sum->hi[1], power_from_top_f64(widen_high_f32(n_top)));
+}
+
+static ALWAYS_INLINE void refer_to_ordinary_f64(sum_f64 *sum, v_f64 top) {
+    const v_f64 power = power_from_top_f64(make_reference_f64(top).n_top);
+    sum->hi[0] = mul_f64(sum->hi[0], power);
+    sum->lo[0] = mul_f64(sum->lo[0], power);
+}
+
 /* The tail log(1 + others + sum / exp(top)) in float64, the low and the high half of the lanes. */
 static ALWAYS_INLINE void log_tail_wide_f32(v_f32 top, const rest_f32 *rest, v_f64 tail[2]) {
     reference_f32 ref = make_reference_f32(top);

@@ -1,5 +1,6 @@
 /* Parts of a row too long for one thread's cache: each part to its carry, the carries into one, each part finished.
- * The exponentials are taken twice, which costs less than writing and reading them back through memory.
+ * The exponentials wait in the result, if it has room for them and all of the row is ordinary; else they are taken
+ * twice.
  *
  * Included once for each element type S, computed in T; see body.h. */
 
@@ -15,18 +16,24 @@ static ALWAYS_INLINE double S(first_lane)(v_f64 v) {
     return lane[0];
 }
 
-/* The sum of a part and its maximum; by reading once if it is ordinary, as columns are (column_passes.h). */
-static NEVER_INLINE T(elem) S(part_exp)(const S(elem) *x, ptrdiff_t n, int negate, T(sum) *sum) {
+/* The sum of a part and its maximum; by reading once if it is ordinary, as columns are (column_passes.h). Then e,
+ * unless it is NULL, gets its exponentials, and *kept is 1: they are all relative to ordinary_reference. */
+static NEVER_INLINE T(elem)
+    S(part_exp)(const S(elem) *x, T(elem) *e, ptrdiff_t n, int negate, T(sum) *sum, int *kept) {
     enum { NEXT = 4 * T(LANES) };
     const S(how) how = {.negate = negate}, once = {.negate = negate, .ordinary = 1, .bounded = 1};
+    const S(how) keep = {.negate = negate, .ordinary = 1, .bounded = 1, .kept = 1};
     const S(fetched) next = {x + T(READ_AHEAD), NULL};
     T(row_sums) sums;
     for (ptrdiff_t i = 1; i < T(LANES); i++) T(put_row_sum)(&sums, i, T(sum_zero)());
     S(bounds) bounds;
     int ordinary = S(seems_ordinary)(x, n < NEXT ? n : NEXT); /* what is read next */
     if (ordinary) {
-        const T(sum) lanes = S(row_exp)(x, NULL, n, T(ordinary_reference)(), next, &bounds, once);
-        T(put_row_sum)(&sums, 0, lanes);
+        const T(reference) ref = T(ordinary_reference)();
+        const S(fetched) both = {next.next, (const void *)(e + STORE_AHEAD)};
+        T(put_row_sum)(&sums, 0,
+                       S(is_stored)(e) && e ? S(row_exp)(x, e, n, ref, both, &bounds, keep)
+                                            : S(row_exp)(x, NULL, n, ref, next, &bounds, once));
         ordinary = S(is_ordinary)(bounds);
     } else {
         bounds = S(row_bounds)(x, n, negate);
@@ -40,14 +47,17 @@ static NEVER_INLINE T(elem) S(part_exp)(const S(elem) *x, ptrdiff_t n, int negat
     }
     *sum = T(row_sums_total)(&sums);
     if (ordinary) T(refer_to_top)(sum, T(set1)(top));
+    *kept = ordinary && e != NULL;
     return top;
 }
 
-static ALWAYS_INLINE void S(reduce_part)(const S(elem) *x, ptrdiff_t n, fs_carry *carry, fs_operation op) {
+static ALWAYS_INLINE int S(reduce_part)(const S(elem) *x, S(elem) *y, ptrdiff_t n, fs_carry *carry, fs_operation op) {
     T(rest) rest = {.others = {set1_f64(-1)}};
     T(elem) top;
+    int kept = 0;
     if (op == FS_SOFTMAX || op == FS_SOFTMIN) {
-        top = S(part_exp)(x, n, op == FS_SOFTMIN, &rest.sum);
+        T(elem) *const e = y ? S(exp_store)(y, NULL, n) : NULL;
+        top = S(part_exp)(x, e, n, op == FS_SOFTMIN, &rest.sum, &kept);
     } else {
         /* as in a group of one row, the next part is fetched meanwhile, which the same thread takes as a rule */
         S(references) group;
@@ -69,6 +79,7 @@ static ALWAYS_INLINE void S(reduce_part)(const S(elem) *x, ptrdiff_t n, fs_carry
         carry->others = carry->sum;
     }
     if (carry->others != carry->others) carry->sum = carry->others;
+    return kept;
 }
 
 /* x * 2**n, rounded once at most */
@@ -144,7 +155,12 @@ static ALWAYS_INLINE void S(finish_part)(const S(elem) *x, S(elem) *y, ptrdiff_t
         S(store_one)(y, result);
     } else if (op == FS_LOG_SOFTMAX) {
         S(row_log)(x, y, n, top, T(log_tail)(top, &rest));
-    } else {
+    } else if (x) {
         S(row_exp_scale)(x, y, n, T(make_reference)(top), T(reciprocal)(&rest.sum), op == FS_SOFTMIN);
+    } else {
+        T(sum) sum = rest.sum;
+        T(refer_to_ordinary)(&sum, top);
+        const T(elem) *e = S(exp_store)(y, NULL, n);
+        if (S(is_stored)(e)) S(row_scale)(e, y, n, T(reciprocal)(&sum));
     }
 }
