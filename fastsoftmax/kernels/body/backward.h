@@ -214,8 +214,7 @@ static ALWAYS_INLINE void S(group_constants)(const S(elem) *g, const S(elem) *y,
     T(row_sums) sums;
     for (ptrdiff_t i = 0; i < count; i++)
         T(put_row_sum)(&sums, i, S(row_total)(g + i * g_stride, y + i * y_stride, n, ahead, op, 0));
-    for (ptrdiff_t i = count; i < T(LANES); i++) T(put_row_sum)(&sums, i, T(sum_zero)());
-    T(sum) totals = T(row_sums_total)(&sums);
+    T(sum) totals = T(row_sums_total)(&sums, count);
     T(sum_lanes)(&totals, group->total);
     int doubtful = 0;
     for (ptrdiff_t i = 0; i < count; i++) {
@@ -223,7 +222,7 @@ static ALWAYS_INLINE void S(group_constants)(const S(elem) *g, const S(elem) *y,
         T(put_row_sum)(&sums, i, S(row_total)(g + i * g_stride, y + i * y_stride, n, ahead, op, 1));
         doubtful = 1;
     }
-    if (doubtful) totals = T(row_sums_total)(&sums);
+    if (doubtful) totals = T(row_sums_total)(&sums, count);
     S(make_constants)(&totals, group, op);
 }
 

@@ -26,7 +26,7 @@
 
 /* Strips of columns stay in the first cache, unless that would make them narrower than eight cache lines. What they
  * pack next, and write next, is fetched that many lines early: no hardware does, each line being in another page. */
-enum { STRIP_BYTES = 32 * 1024, STRIP_COLUMNS = 128, AHEAD = 8 };
+enum { STRIP_BYTES = 32 * 1024, STRIP_COLUMNS = 128, AHEAD = 8, FAR_AHEAD = 12 };
 
 /* The second cache as columns see it, in bytes: 16 ways of 64 KiB, as Intel's servers have. (AMD's since Zen 4 is as
  * large, its 8 ways twice as long; Zen 3's half as large.) */

@@ -61,11 +61,12 @@ static ALWAYS_INLINE int S(stay_near)(const S(elem) *x, ptrdiff_t n, ptrdiff_t s
 }
 
 /* How far ahead their lines are fetched: those of the next vector, if the first cache keeps them beside this one's
- * until it is their turn; else of this vector, AHEAD lines further on. */
+ * until it is their turn; else of this vector, as many lines further on as it keeps. */
 static ALWAYS_INLINE ptrdiff_t S(columns_ahead)(ptrdiff_t n, ptrdiff_t stride) {
     const uintptr_t bytes = (uintptr_t)stride * sizeof(S(elem));
-    const int kept = 2 * (uintptr_t)n <= S(lines_kept)(bytes, FIRST_BYTES, FIRST_WAY);
-    return n < FS_SHORT_ROW || kept ? T(LANES) : AHEAD * stride;
+    const uintptr_t kept = S(lines_kept)(bytes, FIRST_BYTES, FIRST_WAY);
+    if (n < FS_SHORT_ROW || 2 * (uintptr_t)n <= kept) return T(LANES);
+    return (kept < FAR_AHEAD ? AHEAD : FAR_AHEAD) * stride;
 }
 
 /* A strip of columns. Element j of the vector at column i is at from + i * across + j * stride: where x has it, or

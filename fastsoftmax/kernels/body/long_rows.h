@@ -25,7 +25,6 @@ static NEVER_INLINE T(elem)
     const S(how) keep = {.negate = negate, .ordinary = 1, .bounded = 1, .kept = 1};
     const S(fetched) next = {x + T(READ_AHEAD), NULL};
     T(row_sums) sums;
-    for (ptrdiff_t i = 1; i < T(LANES); i++) T(put_row_sum)(&sums, i, T(sum_zero)());
     S(bounds) bounds;
     int ordinary = S(seems_ordinary)(x, n < NEXT ? n : NEXT); /* what is read next */
     if (ordinary) {
@@ -45,7 +44,7 @@ static NEVER_INLINE T(elem)
         const T(reference) ref = T(make_reference)(T(set1)(top));
         T(put_row_sum)(&sums, 0, S(row_exp)(x, NULL, n, ref, next, NULL, how));
     }
-    *sum = T(row_sums_total)(&sums);
+    *sum = T(row_sums_total)(&sums, 1);
     if (ordinary) T(refer_to_top)(sum, T(set1)(top));
     *kept = ordinary && e != NULL;
     return top;

@@ -141,8 +141,7 @@ static NEVER_INLINE void S(group_rest)(const S(elem) *x, const S(elem) *y, ptrdi
                            : S(row_rest)(row, n, group->top[i], ref, (S(fetched)){next, NULL}, 0, &row_tops));
         T(store)(tops[i], row_tops);
     }
-    for (ptrdiff_t i = count; i < T(LANES); i++) T(put_row_sum)(&sums, i, T(sum_zero)());
-    rest->sum = T(row_sums_total)(&sums);
+    rest->sum = T(row_sums_total)(&sums, count);
     T(v) exp_top = T(load)(group->top);
     const T(reference) ref = T(make_reference)(exp_top);
     T(exp)(&exp_top, 1, &ref, 0);

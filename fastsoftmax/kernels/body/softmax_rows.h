@@ -68,8 +68,7 @@ static ALWAYS_INLINE T(sum) S(group_exp)(const S(group) *group, const S(referenc
                        references->ordinary ? S(group_row)(group, i, ref, ahead, NULL, ordinary)
                                             : S(group_row)(group, i, ref, ahead, NULL, how));
     }
-    for (ptrdiff_t i = group->count; i < T(LANES); i++) T(put_row_sum)(&sums, i, T(sum_zero)());
-    return T(row_sums_total)(&sums);
+    return T(row_sums_total)(&sums, group->count);
 }
 
 /* Both stages in one read, if the group turns out to be ordinary, else 0. The maxima need not be known before: every
@@ -87,8 +86,7 @@ static ALWAYS_INLINE int S(group_exp_once)(const S(group) *group, T(sum) *sum) {
         all = S(both_bounds)(row, all);
     }
     if (!S(is_ordinary)(all)) return 0;
-    for (ptrdiff_t i = group->count; i < T(LANES); i++) T(put_row_sum)(&sums, i, T(sum_zero)());
-    *sum = T(row_sums_total)(&sums);
+    *sum = T(row_sums_total)(&sums, group->count);
     return 1;
 }
 

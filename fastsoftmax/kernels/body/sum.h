@@ -47,6 +47,14 @@ static ALWAYS_INLINE pair_f64 two_sum_f64(v_f64 a, v_f64 b) {
     return sum;
 }
 
+/* The same one by one: what is added to hi, and what that loses to lo. */
+static ALWAYS_INLINE void add_exactly(double *hi, double *lo, double x) {
+    const double sum = *hi + x;
+    const double x_part = sum - *hi;
+    *lo += (*hi - (sum - x_part)) + (x - x_part);
+    *hi = sum;
+}
+
 static ALWAYS_INLINE sum_f32 sum_zero_f32(void) { return (sum_f32){{set1_f64(0), set1_f64(0)}}; }
 
 static ALWAYS_INLINE sum_f64 sum_zero_f64(void) { return (sum_f64){{set1_f64(0)}, {set1_f64(0)}}; }
@@ -139,11 +147,36 @@ static ALWAYS_INLINE v_f64 add_across_f64(const double *rows) {
     return lane[0];
 }
 
-static ALWAYS_INLINE sum_f32 row_sums_total_f32(const row_sums_f32 *rows) {
+/* The same of one row, in the same order. */
+static ALWAYS_INLINE double add_lanes_f64(const double *row) {
+    double lane[LANES_f64];
+    for (int i = 0; i < LANES_f64; i++) lane[i] = row[i];
+    for (int width = LANES_f64 / 2; width > 0; width /= 2)
+        for (int i = 0; i < width; i++) lane[i] += lane[i + width];
+    return lane[0];
+}
+
+static ALWAYS_INLINE v_f64 only_lane_f64(double x) {
+    const double lane[LANES_f64] = {x};
+    return load_f64(lane);
+}
+
+/* The sums of `count` rows, 0 for others. One row alone has no others to be transposed with. */
+static ALWAYS_INLINE sum_f32 row_sums_total_f32(row_sums_f32 *rows, ptrdiff_t count) {
+    if (count == 1) return (sum_f32){{only_lane_f64(add_lanes_f64(rows->hi[0])), set1_f64(0)}};
+    for (ptrdiff_t i = count; i < LANES_f32; i++) put_row_sum_f32(rows, i, sum_zero_f32());
     return (sum_f32){{add_across_f64(rows->hi[0]), add_across_f64(rows->hi[LANES_f64])}};
 }
 
-static ALWAYS_INLINE sum_f64 row_sums_total_f64(const row_sums_f64 *rows) {
+static ALWAYS_INLINE sum_f64 row_sums_total_f64(row_sums_f64 *rows, ptrdiff_t count) {
+    if (count == 1) {
+        double hi[LANES_f64], error = add_lanes_f64(rows->lo[0]);
+        for (int i = 0; i < LANES_f64; i++) hi[i] = rows->hi[0][i];
+        for (int width = LANES_f64 / 2; width > 0; width /= 2)
+            for (int i = 0; i < width; i++) add_exactly(hi + i, &error, hi[i + width]);
+        return (sum_f64){{only_lane_f64(hi[0])}, {only_lane_f64(error)}};
+    }
+    for (ptrdiff_t i = count; i < LANES_f64; i++) put_row_sum_f64(rows, i, sum_zero_f64());
     v_f64 lane[LANES_f64], error = add_across_f64(rows->lo[0]);
     transposed_f64(rows->hi[0], lane);
     for (int width = LANES_f64 / 2; width > 0; width /= 2) {
@@ -182,13 +215,6 @@ enum { TURNS = 8 };
 typedef struct {
     double hi[TURNS], lo[TURNS];
 } turns;
-
-static ALWAYS_INLINE void add_exactly(double *hi, double *lo, double x) {
-    const double sum = *hi + x;
-    const double x_part = sum - *hi;
-    *lo += (*hi - (sum - x_part)) + (x - x_part);
-    *hi = sum;
-}
 
 /* An infinite sum lost nothing, and its low part is NaN. */
 static ALWAYS_INLINE double exact_sum(double hi, double lo) { return hi - hi == 0 ? hi + lo : hi; }
