@@ -238,7 +238,7 @@ cdef void _gathered_tile(
 cdef int _columns(
     const fs_kernels *kernels, const real[:, :, :] x, real[:, :, :] y, int threads
 ) except -1:
-    """Columns (outer, n, inner): one strip of columns a tile, the first up to a cache line's end."""
+    """Columns (outer, n, inner): one strip of columns a tile, the first to a cache line's end."""
     cdef Py_ssize_t outer = x.shape[0], n = x.shape[1], inner = x.shape[2]
     cdef Py_ssize_t x_stride = x.strides[1] // <Py_ssize_t> sizeof(real)
     cdef Py_ssize_t y_stride = y.strides[1] // <Py_ssize_t> sizeof(real)

@@ -156,14 +156,9 @@ static ALWAYS_INLINE double add_lanes_f64(const double *row) {
     return lane[0];
 }
 
-static ALWAYS_INLINE v_f64 only_lane_f64(double x) {
-    const double lane[LANES_f64] = {x};
-    return load_f64(lane);
-}
-
-/* The sums of `count` rows, 0 for others. One row alone has no others to be transposed with. */
+/* The sums of `count` rows, finite numbers for others. One row alone has no others to be transposed with. */
 static ALWAYS_INLINE sum_f32 row_sums_total_f32(row_sums_f32 *rows, ptrdiff_t count) {
-    if (count == 1) return (sum_f32){{only_lane_f64(add_lanes_f64(rows->hi[0])), set1_f64(0)}};
+    if (count == 1) return (sum_f32){{set1_f64(add_lanes_f64(rows->hi[0])), set1_f64(1)}};
     for (ptrdiff_t i = count; i < LANES_f32; i++) put_row_sum_f32(rows, i, sum_zero_f32());
     return (sum_f32){{add_across_f64(rows->hi[0]), add_across_f64(rows->hi[LANES_f64])}};
 }
@@ -174,7 +169,7 @@ static ALWAYS_INLINE sum_f64 row_sums_total_f64(row_sums_f64 *rows, ptrdiff_t co
         for (int i = 0; i < LANES_f64; i++) hi[i] = rows->hi[0][i];
         for (int width = LANES_f64 / 2; width > 0; width /= 2)
             for (int i = 0; i < width; i++) add_exactly(hi + i, &error, hi[i + width]);
-        return (sum_f64){{only_lane_f64(hi[0])}, {only_lane_f64(error)}};
+        return (sum_f64){{set1_f64(hi[0])}, {set1_f64(error)}};
     }
     for (ptrdiff_t i = count; i < LANES_f64; i++) put_row_sum_f64(rows, i, sum_zero_f64());
     v_f64 lane[LANES_f64], error = add_across_f64(rows->lo[0]);
