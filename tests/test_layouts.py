@@ -6,6 +6,7 @@ import itertools
 import numpy as np
 import pytest
 
+import fastsoftmax.functional as F
 import inputs
 import oracle
 from checks import FLOATS, OPS, assert_exact, call
@@ -151,3 +152,27 @@ def test_keepdim_and_shapes(op):
             assert np.array_equal(kept.reshape(-1), call(op, x, dim).reshape(-1))
     else:
         assert call(op, x, (0, 2)).shape == x.shape
+
+
+@pytest.mark.parametrize(
+    ("given", "offset", "wanted"),
+    [
+        ("i1", 1, "f8"),
+        ("f2", 2, "f4"),
+        ("f4", 4, "f8"),
+        ("f4", 2, "f4"),
+        ("f8", 4, "f8"),
+        ("f4", 16, "f4"),
+    ],
+)
+def test_results_are_aligned_as_their_type_must_be(given, offset, wanted):
+    """Those of columns that cross much memory lie to cache lines as their input does, if it may."""
+    n, inner = 512, 1024
+    memory = np.zeros(n * inner * np.dtype(given).itemsize + 128, np.uint8)
+    start = -memory.ctypes.data % 64 + offset
+    x = memory[start : start + n * inner * np.dtype(given).itemsize].view(given).reshape(n, inner)
+    x[:] = np.arange(inner) % 5
+    for array, dim in ((x, 0), (x.T, 1)):
+        result = F.softmax(array, dim, dtype=np.dtype(wanted))
+        assert result.flags.aligned
+        np.testing.assert_array_equal(result, np.asarray(1 / n, wanted))

@@ -44,7 +44,7 @@ typedef struct {
     double sum_low;
 } fs_carry;
 
-/* What else than the rows that follow to fetch while rows are read: with row i as much as it has, from `from` +
+/* What to fetch while rows are read, instead of the rows that follow: with row i as much as it has, from `from` +
  * i * stride bytes on. Hints: they may point anywhere. */
 typedef struct {
     const char *from;
@@ -63,8 +63,8 @@ typedef void (*fs_columns_fn)(const void *x, void *y, ptrdiff_t columns, ptrdiff
                               ptrdiff_t y_stride, void *scratch);
 
 /* A part of a long row: n adjacent elements, n >= 16, to their carry. y is NULL, or not x and has room for n
- * elements, of which there is nothing to tell if the result is 0. It is 1 where they now are the part's exponentials.
- */
+ * elements. If the result is 1, which it only is for FS_SOFTMAX and FS_SOFTMIN of float32 and float64, y has the
+ * exponentials of the part; if it is 0, what y has is unspecified. */
 typedef int (*fs_reduce_fn)(const void *x, void *y, ptrdiff_t n, fs_carry *carry);
 
 /* `into` becomes the carry of both parts. Merging in the order of the parts makes the result reproducible. */
@@ -72,7 +72,7 @@ typedef void (*fs_merge_fn)(fs_carry *into, const fs_carry *from);
 
 /* A part of a long row whose whole carry is known: n adjacent elements x to n results y (y may be x), n >= 16.
  * FS_LOGSUMEXP writes its one result from the carry alone. Where every part of the row has left its exponentials in
- * y, x may be NULL: then they are not taken again. The results have the same bits. */
+ * y, x may be NULL: they are not taken again, and the results have the same bits. */
 typedef void (*fs_finish_fn)(const void *x, void *y, ptrdiff_t n, const fs_carry *carry);
 
 /* Gradients gx with respect to the inputs of softmax or log_softmax, from those with respect to its outputs, g, and

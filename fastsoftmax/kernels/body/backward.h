@@ -6,7 +6,7 @@
  *
  * Two passes: the total, the elements. Whole rows of at least FS_SHORT_ROW elements are taken a few at a time, as in
  * rows.h, with a row's last vector as in row_passes.h; columns in strips, and short rows as columns, brought here by
- * the transposes of short_rows.h.
+ * the transposes of short_groups.h.
  *
  * Included once for each element type S, computed in T; see body.h. */
 
@@ -286,7 +286,7 @@ static ALWAYS_INLINE void S(backward_strip_of)(const S(elem) *g, const S(elem) *
     }
 }
 
-/* A strip of `columns` columns. scratch: S(constants) for each vector of them. */
+/* A strip of `columns` columns. scratch: T(sum) and S(constants) for each vector of them. */
 static NEVER_INLINE void S(backward_strip)(const S(elem) *g, const S(elem) *y, S(elem) *gx, ptrdiff_t columns,
                                            ptrdiff_t n, ptrdiff_t g_stride, ptrdiff_t y_stride, ptrdiff_t gx_stride,
                                            void *scratch, fs_backward op) {

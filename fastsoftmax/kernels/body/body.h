@@ -24,8 +24,9 @@
 
 #include "gather.h"
 
-/* Strips of columns stay in the first cache, unless that would make them narrower than eight cache lines. What they
- * pack next, and write next, is fetched that many lines early: no hardware does, each line being in another page. */
+/* Strips of columns stay in the first cache, unless that would make them narrower than STRIP_COLUMNS. What they pack
+ * next, and write next, is fetched AHEAD lines early, and what they read in place up to FAR_AHEAD: no hardware does,
+ * each line being in another page. */
 enum { STRIP_BYTES = 32 * 1024, STRIP_COLUMNS = 128, AHEAD = 8, FAR_AHEAD = 12 };
 
 /* The second cache as columns see it, in bytes: 16 ways of 64 KiB, as Intel's servers have. (AMD's since Zen 4 is as
@@ -46,7 +47,8 @@ enum { STREAM_FROM = 1024 * 1024 };
  * early. More rows share what a group costs, and so many cross from memory in one go. */
 enum { GROUP_BYTES = 64 * 1024 };
 
-/* What rows of softmax are fetched ahead, in elements: rows, or as much of a long one, which is soon reached. */
+/* What rows of softmax and of the gradients are fetched ahead, in elements: rows, or as much of a long one, which is
+ * soon reached. */
 enum { READ_AHEAD_f32 = 1024, READ_AHEAD_f64 = 2048 };
 
 /* How far ahead the lines of their results are fetched, in elements: what is stored next is in the first cache. */

@@ -61,7 +61,7 @@ static ALWAYS_INLINE int S(stay_near)(const S(elem) *x, ptrdiff_t n, ptrdiff_t s
 }
 
 /* How far ahead their lines are fetched: those of the next vector, if the first cache keeps them beside this one's
- * until it is their turn; else of this vector, as many lines further on as it keeps. */
+ * until it is their turn; else of this vector, AHEAD or FAR_AHEAD lines further on, if it keeps so many. */
 static ALWAYS_INLINE ptrdiff_t S(columns_ahead)(ptrdiff_t n, ptrdiff_t stride) {
     const uintptr_t bytes = (uintptr_t)stride * sizeof(S(elem));
     const uintptr_t kept = S(lines_kept)(bytes, FIRST_BYTES, FIRST_WAY);

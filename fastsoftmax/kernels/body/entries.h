@@ -8,7 +8,7 @@ static NEVER_INLINE void S(softmax_rows)(const S(elem) *x, S(elem) *y, ptrdiff_t
                                          ptrdiff_t x_stride, ptrdiff_t y_stride, T(elem) *scratch,
                                          const fs_fetch *fetch, int negate, const double *scale) {
     if (n < FS_SHORT_ROW)
-        S(short_rows)(x, y, rows, n, x_stride, y_stride, scratch, FS_SOFTMAX, negate, scale);
+        S(short_rows)(x, y, rows, n, x_stride, y_stride, scratch, fetch, FS_SOFTMAX, negate, scale);
     else
         S(rows_softmax)(x, y, rows, n, x_stride, y_stride, scratch, fetch, negate, scale);
 }
@@ -22,7 +22,7 @@ static NEVER_INLINE void S(softmax_columns)(const S(elem) *x, S(elem) *y, ptrdif
 #define SHORT_OR(OP, LONG_ENOUGH_ROWS)                                                                               \
     do {                                                                                                             \
         if (n < FS_SHORT_ROW)                                                                                        \
-            S(short_rows)(x, y, rows, n, x_stride, y_stride, scratch, OP, 0, NULL);                                  \
+            S(short_rows)(x, y, rows, n, x_stride, y_stride, scratch, fetch, OP, 0, NULL);                           \
         else                                                                                                         \
             LONG_ENOUGH_ROWS;                                                                                        \
     } while (0)

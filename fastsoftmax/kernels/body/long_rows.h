@@ -29,10 +29,12 @@ static NEVER_INLINE T(elem)
     int ordinary = S(seems_ordinary)(x, n < NEXT ? n : NEXT); /* what is read next */
     if (ordinary) {
         const T(reference) ref = T(ordinary_reference)();
-        const S(fetched) both = {next.next, (const void *)(e + STORE_AHEAD)};
-        T(put_row_sum)(&sums, 0,
-                       S(is_stored)(e) && e ? S(row_exp)(x, e, n, ref, both, &bounds, keep)
-                                            : S(row_exp)(x, NULL, n, ref, next, &bounds, once));
+        if (S(is_stored)(e) && e) {
+            const S(fetched) both = {next.next, (const void *)(e + STORE_AHEAD)};
+            T(put_row_sum)(&sums, 0, S(row_exp)(x, e, n, ref, both, &bounds, keep));
+        } else {
+            T(put_row_sum)(&sums, 0, S(row_exp)(x, NULL, n, ref, next, &bounds, once));
+        }
         ordinary = S(is_ordinary)(bounds);
     } else {
         bounds = S(row_bounds)(x, n, negate);

@@ -19,7 +19,8 @@ static ALWAYS_INLINE T(v) S(load_signed)(const S(elem) *p, int negate) {
 }
 
 /* What bounds a row, a lane each: its maximum (beside a NaN any will do: the row's sum is NaN), and the lowest of its
- * negative numbers, whose bits are the largest read as unsigned integers. */
+ * negative numbers, whose bits are the largest read as unsigned integers. Or, for those who only ask whether all is
+ * ordinary, the largest |x|, and 0. */
 typedef struct {
     T(v) top, low;
 } S(bounds);
@@ -33,7 +34,6 @@ static ALWAYS_INLINE S(bounds) S(widen_bounds)(S(bounds) bounds, T(v) x) {
     return (S(bounds)){T(max)(x, bounds.top), T(bits_max)(x, bounds.low)};
 }
 
-/* For those who only ask whether all is ordinary: the largest |x|, and nothing below 0. */
 static ALWAYS_INLINE S(bounds) S(widen_magnitude)(S(bounds) bounds, T(v) x) {
     return (S(bounds)){T(abs_max)(x, bounds.top), bounds.low};
 }
@@ -61,7 +61,8 @@ static ALWAYS_INLINE int S(is_ordinary)(S(bounds) bounds) {
     return T(all)(T(ge)(limit, T(max)(bounds.top, low)));
 }
 
-/* Whether a row may be ordinary, by a vector here and there: masks are seen, and no long row is read in vain. */
+/* Whether a row may be ordinary, by a vector here and there: most masks are seen, so that few rows are read in vain.
+ */
 static ALWAYS_INLINE int S(seems_ordinary)(const S(elem) *x, ptrdiff_t n) {
     enum { W = T(LANES), LOOKS = 8 };
     const ptrdiff_t step = n > LOOKS * W ? n / LOOKS : W;

@@ -5,8 +5,8 @@
 
 /* Types: S, computed in T. Max error, range, aliasing: as for rows; n < FS_SHORT_ROW. */
 static ALWAYS_INLINE void S(short_rows)(const S(elem) *x, S(elem) *y, ptrdiff_t rows, ptrdiff_t n, ptrdiff_t x_stride,
-                                        ptrdiff_t y_stride, T(elem) *scratch, fs_operation op, int negate,
-                                        const double *scale) {
+                                        ptrdiff_t y_stride, T(elem) *scratch, const fs_fetch *fetch, fs_operation op,
+                                        int negate, const double *scale) {
     enum { W = T(LANES) };
     const ptrdiff_t fit = FS_ROWS_SCRATCH / (2 * n * W * (ptrdiff_t)sizeof(T(elem))); /* packed, and wide */
     const ptrdiff_t together = (fit < T(GROUPS) ? fit : T(GROUPS))*W;
@@ -18,7 +18,7 @@ static ALWAYS_INLINE void S(short_rows)(const S(elem) *x, S(elem) *y, ptrdiff_t 
         ptrdiff_t stride = x_stride, result_stride = y_stride;
         const T(elem) *wide = S(wide_rows)(x + first * x_stride, count, n, &stride, memory);
         /* by their bytes: rows of a narrower type, and some more */
-        const T(fetched) fetched = {(const void *)(x + (first + count) * x_stride),
+        const T(fetched) fetched = {(const void *)S(next_of)(x + first * x_stride, count * x_stride, fetch, first),
                                     op == FS_LOGSUMEXP ? NULL : (const void *)to};
         const ptrdiff_t length = op == FS_LOGSUMEXP ? 1 : n;
         T(elem) *result = S(wide_result)(to, length, &result_stride, memory);

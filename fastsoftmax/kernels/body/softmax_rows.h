@@ -96,8 +96,8 @@ static ALWAYS_INLINE int S(group_exp_once)(const S(group) *group, T(sum) *sum) {
 static ALWAYS_INLINE void S(rows_softmax)(const S(elem) *x, S(elem) *y, ptrdiff_t rows, ptrdiff_t n,
                                           ptrdiff_t x_stride, ptrdiff_t y_stride, T(elem) *scratch,
                                           const fs_fetch *fetch, int negate, const double *scale) {
-    /* The exponentials go to y; to scratch memory, where y is x, which another reading may want, or narrower; or
-     * nowhere, and are taken twice, where y is narrower and scratch memory too small for a row. */
+    /* The exponentials go to y; to scratch memory, where y is narrower, or is x, which another reading may want,
+     * while rows are read once; or nowhere, and are taken twice, where y is narrower and scratch memory too small. */
     const int in_place = negate || x == y, fits = n <= FS_ROWS_SCRATCH / (ptrdiff_t)sizeof *scratch;
     T(elem) *const store = S(exp_store)(y, scratch, n);
     /* until a group is not ordinary, whose neighbours may not be either; and not with a scale, which might take

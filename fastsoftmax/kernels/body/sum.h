@@ -1,8 +1,8 @@
 /* Wide accumulators: float32 sums are in float64 lanes, float64 ones are compensated; the logarithms of rows whose
  * maximum is not far ahead come to them by way of runs.
  *
- * Every exponential is added on its own, so a row of one big and many tiny terms keeps the tiny ones, and the order
- * of additions in a lane is the order in the row, whatever the unrolling. */
+ * Every exponential is added on its own, to a sum or to a run that loses nothing, so a row of one big and many tiny
+ * terms keeps the tiny ones, and the order of additions in a lane is the order in the row, whatever the unrolling. */
 #ifndef FS_SUM_H
 #define FS_SUM_H
 

@@ -73,7 +73,7 @@ static ALWAYS_INLINE v_f64 bits_max_f64(v_f64 x, v_f64 y) {
     return (v_f64){bits_max_pd(x.a, y.a), bits_max_pd(x.b, y.b)};
 }
 
-/* the larger of |x| and y, or y beside a NaN, for y that is not negative */
+/* the larger of |x| and y, for y that is not negative; beside a NaN any will do */
 static ALWAYS_INLINE v_f32 abs_max_f32(v_f32 x, v_f32 y) {
     const __m256 sign = _mm256_set1_ps(-0.0f);
     return (v_f32){_mm256_max_ps(_mm256_andnot_ps(sign, x.a), y.a), _mm256_max_ps(_mm256_andnot_ps(sign, x.b), y.b)};

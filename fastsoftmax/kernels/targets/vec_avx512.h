@@ -52,7 +52,7 @@ static ALWAYS_INLINE v_f64 bits_max_f64(v_f64 x, v_f64 y) {
     return _mm512_castsi512_pd(_mm512_max_epu64(_mm512_castpd_si512(x), _mm512_castpd_si512(y)));
 }
 
-/* the larger of |x| and |y|, or the other one beside a NaN */
+/* the larger of |x| and y, for y that is not negative; beside a NaN any will do */
 static ALWAYS_INLINE v_f32 abs_max_f32(v_f32 x, v_f32 y) { return _mm512_range_ps(x, y, 0x0b); }
 static ALWAYS_INLINE v_f64 abs_max_f64(v_f64 x, v_f64 y) { return _mm512_range_pd(x, y, 0x0b); }
 

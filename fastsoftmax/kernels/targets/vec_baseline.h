@@ -95,7 +95,7 @@ LANEWISE(f32, v, bits_max, (v_f32 x, v_f32 y),
 LANEWISE(f64, v, bits_max, (v_f64 x, v_f64 y),
          from_bits_f64(larger_u64(to_bits_f64(x.lane[i]), to_bits_f64(y.lane[i]))))
 
-/* the larger of |x| and y, or y beside a NaN, for y that is not negative */
+/* the larger of |x| and y, for y that is not negative; beside a NaN any will do */
 static ALWAYS_INLINE float magnitude_f32(float x) { return from_bits_f32(to_bits_f32(x) & 0x7fffffff); }
 static ALWAYS_INLINE double magnitude_f64(double x) { return from_bits_f64(to_bits_f64(x) & INT64_MAX); }
 LANEWISE(f32, v, abs_max, (v_f32 x, v_f32 y),

@@ -76,7 +76,7 @@ EACH_Q(f32, v, bits_max, (v_f32 x, v_f32 y),
 EACH_Q(f64, v, bits_max, (v_f64 x, v_f64 y),
        vbslq_f64(vcgtq_u64(vreinterpretq_u64_f64(x.q[i]), vreinterpretq_u64_f64(y.q[i])), x.q[i], y.q[i]))
 
-/* the larger of |x| and |y|, or NaN */
+/* the larger of |x| and y, for y that is not negative; beside a NaN any will do */
 EACH_Q(f32, v, abs_max, (v_f32 x, v_f32 y), vmaxq_f32(vabsq_f32(x.q[i]), vabsq_f32(y.q[i])))
 EACH_Q(f64, v, abs_max, (v_f64 x, v_f64 y), vmaxq_f64(vabsq_f64(x.q[i]), vabsq_f64(y.q[i])))
 
