@@ -8,19 +8,15 @@
 /* The first `count` of W elements; the others are 0. */
 static ALWAYS_INLINE T(v) S(load_some)(const S(elem) *p, ptrdiff_t count, int negate) {
     if (count >= T(LANES)) return S(load_signed)(p, negate);
-    S(elem) some[T(LANES)] = {0};
-    for (ptrdiff_t i = 0; i < count; i++) some[i] = p[i];
-    return S(load_signed)(some, negate);
+    const T(v) x = S(load_first)(p, count);
+    return negate ? T(neg)(x) : x;
 }
 
 static ALWAYS_INLINE void S(store_some)(S(elem) *p, T(v) value, ptrdiff_t count) {
-    if (count >= T(LANES)) {
+    if (count >= T(LANES))
         S(store)(p, value);
-        return;
-    }
-    S(elem) some[T(LANES)];
-    S(store)(some, value);
-    for (ptrdiff_t i = 0; i < count; i++) p[i] = some[i];
+    else
+        S(store_first)(p, value, count);
 }
 
 /* What is fetched early of lines `stride` apart, from one of them on: the line AHEAD lines further on, or of the next

@@ -25,6 +25,26 @@ static ALWAYS_INLINE void store_one_f64(double *p, double x) { *p = x; }
 #define stream_f16 store_f16
 #define stream_bf16 store_bf16
 
+/* The first `count` lanes, 0 < count < LANES, the others 0; and these alone. */
+#define DEFINE_FIRST(S, T)                                                                                           \
+    static ALWAYS_INLINE v_##T load_first_##S(const elem_##S *p, ptrdiff_t count) {                                  \
+        elem_##S some[LANES_##T] = {0};                                                                              \
+        for (ptrdiff_t i = 0; i < count; i++) some[i] = p[i];                                                        \
+        return load_##S(some);                                                                                       \
+    }                                                                                                                \
+    static ALWAYS_INLINE void store_first_##S(elem_##S *p, v_##T x, ptrdiff_t count) {                               \
+        elem_##S some[LANES_##T];                                                                                    \
+        store_##S(some, x);                                                                                          \
+        for (ptrdiff_t i = 0; i < count; i++) p[i] = some[i];                                                        \
+    }
+#ifndef HAS_FIRST
+DEFINE_FIRST(f32, f32)
+DEFINE_FIRST(f64, f64)
+#endif
+DEFINE_FIRST(f16, f32)
+DEFINE_FIRST(bf16, f32)
+#undef DEFINE_FIRST
+
 /* Where a row's exponentials wait for their factor: in the result, or, where its type is too narrow for them, in
  * scratch memory if they fit, else nowhere, and they are taken again. */
 static ALWAYS_INLINE float *exp_store_f32(float *y, float *scratch, ptrdiff_t n) {

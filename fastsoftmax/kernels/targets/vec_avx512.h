@@ -68,6 +68,20 @@ static ALWAYS_INLINE v_f32 load_f32(const float *p) { return _mm512_loadu_ps(p);
 static ALWAYS_INLINE v_f64 load_f64(const double *p) { return _mm512_loadu_pd(p); }
 static ALWAYS_INLINE void store_f32(float *p, v_f32 x) { _mm512_storeu_ps(p, x); }
 static ALWAYS_INLINE void store_f64(double *p, v_f64 x) { _mm512_storeu_pd(p, x); }
+/* the first `count` lanes, 0 < count < LANES, the others 0; and these alone */
+#define HAS_FIRST
+static ALWAYS_INLINE v_f32 load_first_f32(const float *p, ptrdiff_t count) {
+    return _mm512_maskz_loadu_ps((__mmask16)((1u << count) - 1), p);
+}
+static ALWAYS_INLINE v_f64 load_first_f64(const double *p, ptrdiff_t count) {
+    return _mm512_maskz_loadu_pd((__mmask8)((1u << count) - 1), p);
+}
+static ALWAYS_INLINE void store_first_f32(float *p, v_f32 x, ptrdiff_t count) {
+    _mm512_mask_storeu_ps(p, (__mmask16)((1u << count) - 1), x);
+}
+static ALWAYS_INLINE void store_first_f64(double *p, v_f64 x, ptrdiff_t count) {
+    _mm512_mask_storeu_pd(p, (__mmask8)((1u << count) - 1), x);
+}
 #define HAS_STREAM
 static ALWAYS_INLINE void stream_f32(float *p, v_f32 x) { _mm512_stream_ps(p, x); }
 static ALWAYS_INLINE void stream_f64(double *p, v_f64 x) { _mm512_stream_pd(p, x); }
