@@ -60,39 +60,31 @@ static ALWAYS_INLINE v_f64 scale_f64(v_f64 e, factor_f64 factor) {
     return fma_once_f64(e, factor.hi, mul_f64(e, factor.lo));
 }
 
-/* Sums relative to ordinary_reference become relative to the reference of top, which is ordinary: exactly. */
-static ALWAYS_INLINE v_f64 power_to_top_f64(v_f64 n_top) {
-    return power_of_two_f64(sub_f64(set1_f64(0x1.8p52 + 1023 + ORDINARY_TOP), n_top));
+/* sum * 2**n, exactly, where nothing overflows */
+static ALWAYS_INLINE v_f64 power_of_f64(v_f64 n) { return power_of_two_f64(add_f64(n, set1_f64(0x1.8p52 + 1023))); }
+
+static ALWAYS_INLINE void sum_scale_f32(sum_f32 *sum, v_f32 n) {
+    sum->hi[0] = mul_f64(sum->hi[0], power_of_f64(widen_low_f32(n)));
+    sum->hi[1] = mul_f64(sum->hi[1], power_of_f64(widen_high_f32(n)));
 }
 
-static ALWAYS_INLINE void refer_to_top_f32(sum_f32 *sum, v_f32 top) {
-    const v_f32 n_top = make_reference_f32(top).n_top;
-    sum->hi[0] = mul_f64(sum->hi[0], power_to_top_f64(widen_low_f32(n_top)));
-    sum->hi[1] = mul_f64(sum->hi[1], power_to_top_f64(widen_high_f32(n_top)));
-}
-
-static ALWAYS_INLINE void refer_to_top_f64(sum_f64 *sum, v_f64 top) {
-    const v_f64 power = power_to_top_f64(make_reference_f64(top).n_top);
+static ALWAYS_INLINE void sum_scale_f64(sum_f64 *sum, v_f64 n) {
+    const v_f64 power = power_of_f64(n);
     sum->hi[0] = mul_f64(sum->hi[0], power);
     sum->lo[0] = mul_f64(sum->lo[0], power);
 }
 
-/* The other way. */
-static ALWAYS_INLINE v_f64 power_from_top_f64(v_f64 n_top) {
-    return power_of_two_f64(add_f64(n_top, set1_f64(0x1.8p52 + 1023 - ORDINARY_TOP)));
-}
-
-static ALWAYS_INLINE void refer_to_ordinary_f32(sum_f32 *sum, v_f32 top) {
-    const v_f32 n_top = make_reference_f32(top).n_top;
-    sum->hi[0] = mul_f64(sum->hi[0], power_from_top_f64(widen_low_f32(n_top)));
-    sum->hi[1] = mul_f64(sum->hi[1], power_from_top_f64(widen_high_f32(n_top)));
-}
-
-static ALWAYS_INLINE void refer_to_ordinary_f64(sum_f64 *sum, v_f64 top) {
-    const v_f64 power = power_from_top_f64(make_reference_f64(top).n_top);
-    sum->hi[0] = mul_f64(sum->hi[0], power);
-    sum->lo[0] = mul_f64(sum->lo[0], power);
-}
+/* Sums relative to ordinary_reference become relative to the reference of top, which is ordinary; and back. */
+#define DEFINE_REFER(T)                                                                                              \
+    static ALWAYS_INLINE void refer_to_top_##T(sum_##T *sum, v_##T top) {                                            \
+        sum_scale_##T(sum, sub_##T(set1_##T(ORDINARY_TOP), make_reference_##T(top).n_top));                          \
+    }                                                                                                                \
+    static ALWAYS_INLINE void refer_to_ordinary_##T(sum_##T *sum, v_##T top) {                                       \
+        sum_scale_##T(sum, sub_##T(make_reference_##T(top).n_top, set1_##T(ORDINARY_TOP)));                          \
+    }
+DEFINE_REFER(f32)
+DEFINE_REFER(f64)
+#undef DEFINE_REFER
 
 /* The tail log(1 + others + sum / exp(top)) in float64, the low and the high half of the lanes. */
 static ALWAYS_INLINE void log_tail_wide_f32(v_f32 top, const rest_f32 *rest, v_f64 tail[2]) {
