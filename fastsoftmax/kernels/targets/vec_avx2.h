@@ -152,10 +152,6 @@ static ALWAYS_INLINE int all_f32(m_f32 mask) { return _mm256_movemask_ps(_mm256_
 static ALWAYS_INLINE int all_f64(m_f64 mask) { return _mm256_movemask_pd(_mm256_and_pd(mask.a, mask.b)) == 0xf; }
 
 /* The low bits of x become the exponent field of the result; see body/exp.h. */
-static ALWAYS_INLINE v_f32 power_of_two_f32(v_f32 x) {
-    return (v_f32){_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(x.a), 23)),
-                   _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(x.b), 23))};
-}
 static ALWAYS_INLINE v_f64 power_of_two_f64(v_f64 x) {
     return (v_f64){_mm256_castsi256_pd(_mm256_slli_epi64(_mm256_castpd_si256(x.a), 52)),
                    _mm256_castsi256_pd(_mm256_slli_epi64(_mm256_castpd_si256(x.b), 52))};

@@ -109,9 +109,6 @@ static ALWAYS_INLINE int all_f32(m_f32 mask) { return mask == 0xffff; }
 static ALWAYS_INLINE int all_f64(m_f64 mask) { return mask == 0xff; }
 
 /* The low bits of x become the exponent field of the result; see body/exp.h. */
-static ALWAYS_INLINE v_f32 power_of_two_f32(v_f32 x) {
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(x), 23));
-}
 static ALWAYS_INLINE v_f64 power_of_two_f64(v_f64 x) {
     return _mm512_castsi512_pd(_mm512_slli_epi64(_mm512_castpd_si512(x), 52));
 }

@@ -160,7 +160,6 @@ static ALWAYS_INLINE int all_f64(m_f64 mask) {
 }
 
 /* The low bits of x become the exponent field of the result; see body/exp.h. */
-LANEWISE(f32, v, power_of_two, (v_f32 x), from_bits_f32(to_bits_f32(x.lane[i]) << 23))
 LANEWISE(f64, v, power_of_two, (v_f64 x), from_bits_f64(to_bits_f64(x.lane[i]) << 52))
 
 /* table[j] + (x << 20), in float64 (x << 49), as integers of their bits, where j is in the lowest three bits of x;

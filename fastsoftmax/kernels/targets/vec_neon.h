@@ -130,7 +130,6 @@ static ALWAYS_INLINE int all_f64(m_f64 mask) {
 }
 
 /* The low bits of x become the exponent field of the result; see body/exp.h. */
-EACH_Q(f32, v, power_of_two, (v_f32 x), vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_f32(x.q[i]), 23)))
 EACH_Q(f64, v, power_of_two, (v_f64 x), vreinterpretq_f64_u64(vshlq_n_u64(vreinterpretq_u64_f64(x.q[i]), 52)))
 
 /* table[j] + (x << 20), in float64 (x << 49), as integers of their bits, where j is in the lowest three bits of x;
