@@ -223,8 +223,8 @@ cdef void _gathered_tile(
 ) noexcept nogil:
     """A tile of `rows` rows, x_stride bytes apart.
 
-    Meanwhile the kernel fetches as much of the next tile as it reads of this one: the beginning of
-    each row. (To fetch twice as much, all there is for a step of 2, took longer.)
+    Meanwhile the kernel fetches the beginning of each row of the next tile: as much as it reads of
+    this one, and, where elements lie apart, again as much in its last stage, when memory is idle.
     """
     cdef char *gathered = _placed(memory + FS_ROWS_SCRATCH, y, False)
     cdef Py_ssize_t i
@@ -232,6 +232,7 @@ cdef void _gathered_tile(
     for i in range(rows):
         _table.gather(x + i * x_stride, size, step, gathered + i * n * size, n)
     fetch.from_ = x + tile * x_stride + (0 if step > 0 else (n - 1) * step * size)
+    fetch.again = fetch.from_ + (0 if step == -1 else n * size)
     fetch.stride = x_stride
     kernels.rows(gathered, y, rows, n, n, y_stride, memory, &fetch)
 

@@ -28,6 +28,7 @@ cdef extern from "kernels.h" nogil:
 
     ctypedef struct fs_fetch:
         const char *from_ "from"
+        const char *again
         Py_ssize_t stride
 
     ctypedef struct fs_kernels:

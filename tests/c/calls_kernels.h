@@ -114,7 +114,7 @@ static void run(call c, int record) {
     const size_t scratch_bytes = c.form == ROWS ? FS_ROWS_SCRATCH : FS_SCRATCH;
     void *scratch = unwritten(scratch_arena.end - scratch_bytes, scratch_bytes);
     /* a hint may point to where nobody may read */
-    const fs_fetch guarded = {(const char *)scratch_arena.end, 4096};
+    const fs_fetch guarded = {(const char *)scratch_arena.end, (const char *)x_arena.end, 4096};
     enter(c.mode);
     if (c.form == PARTS)
         run_parts(&c, kernels, x_seen, y);

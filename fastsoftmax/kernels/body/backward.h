@@ -234,7 +234,7 @@ static ALWAYS_INLINE void S(group_constants)(const S(elem) *g, const S(elem) *y,
 static ALWAYS_INLINE void S(backward_rows)(const S(elem) *g, const S(elem) *y, S(elem) *gx, ptrdiff_t rows,
                                            ptrdiff_t n, ptrdiff_t g_stride, ptrdiff_t y_stride, ptrdiff_t gx_stride,
                                            fs_backward op) {
-    const ptrdiff_t together = S(rows_together)(2 * n, FS_ROWS_SCRATCH);
+    const ptrdiff_t together = S(rows_together)(2 * n, FS_ROWS_SCRATCH / (ptrdiff_t)sizeof(T(elem)));
     const int stream =
         sizeof *gx * T(LANES) == 64 && rows * n * (ptrdiff_t)sizeof *gx >= STREAM_FROM && gx != g && gx != y;
     for (ptrdiff_t first = 0; first < rows; first += together) {

@@ -43,9 +43,9 @@ enum { BATCH = 8 };
  * past the caches save reading the lines first. So do the gradients' rows, which read twice as much as they write. */
 enum { STREAM_FROM = 1024 * 1024 };
 
-/* The rows of a group are so many bytes: the second cache holds them, their results and the next group, fetched
- * early. More rows share what a group costs, and so many cross from memory in one go. */
-enum { GROUP_BYTES = 64 * 1024 };
+/* The rows of a group are so many bytes: the first cache holds what the last stage reads again, the results and what
+ * is fetched meanwhile. Where no stage reads anything again, more rows share what a group costs. */
+enum { GROUP_BYTES = 16 * 1024, READ_GROUP_BYTES = 64 * 1024 };
 
 /* What rows of softmax and of the gradients are fetched ahead, in elements: rows, or as much of a long one, which is
  * soon reached. */

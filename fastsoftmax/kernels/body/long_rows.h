@@ -155,13 +155,13 @@ static ALWAYS_INLINE void S(finish_part)(const S(elem) *x, S(elem) *y, ptrdiff_t
         if (S(is_infinite)((T(elem))carry->top)) result = (T(elem))(carry->others + carry->top);
         S(store_one)(y, result);
     } else if (op == FS_LOG_SOFTMAX) {
-        S(row_log)(x, y, n, top, T(log_tail)(top, &rest));
+        S(row_log)(x, y, n, top, T(log_tail)(top, &rest), y);
     } else if (x) {
         S(row_exp_scale)(x, y, n, T(make_reference)(top), T(reciprocal)(&rest.sum), op == FS_SOFTMIN);
     } else {
         T(sum) sum = rest.sum;
         T(refer_to_ordinary)(&sum, top);
         const T(elem) *e = S(exp_store)(y, NULL, n);
-        if (S(is_stored)(e)) S(row_scale)(e, y, n, T(reciprocal)(&sum));
+        if (S(is_stored)(e)) S(row_scale)(e, y, n, T(reciprocal)(&sum), NULL);
     }
 }

@@ -22,7 +22,7 @@ static ALWAYS_INLINE void S(put_parts)(double *parts, T(v) top, const T(rest) *r
  * only -inf. */
 static ALWAYS_INLINE void S(rows_parts)(const S(elem) *x, ptrdiff_t rows, ptrdiff_t n, ptrdiff_t stride,
                                         double *parts) {
-    const ptrdiff_t together = S(rows_together)(n, GROUP_BYTES);
+    const ptrdiff_t together = S(rows_together)(n, READ_GROUP_BYTES / (ptrdiff_t)sizeof *x);
     for (ptrdiff_t first = 0; first < rows; first += together) {
         const ptrdiff_t count = rows - first < together ? rows - first : together;
         const S(elem) *from = x + first * stride;

@@ -139,6 +139,11 @@ static ALWAYS_INLINE const S(elem) *S(next_of)(const S(elem) *row, ptrdiff_t ahe
     return fetch ? (const void *)(fetch->from + i * fetch->stride) : row + ahead;
 }
 
+/* The same of the last stage, to which y, where it stores, stands for nothing. */
+static ALWAYS_INLINE const S(elem) *S(again_of)(const S(elem) *y, const fs_fetch *fetch, ptrdiff_t i) {
+    return fetch ? (const void *)(fetch->again + i * fetch->stride) : y;
+}
+
 static ALWAYS_INLINE void S(fetch)(S(fetched) fetched, ptrdiff_t step, ptrdiff_t at, int vectors) {
     for (int k = 0; k < vectors; k++) prefetch(fetched.next + (at + k) * step);
     if (fetched.later)
@@ -297,11 +302,15 @@ static ALWAYS_INLINE void S(row_exp_scale)(const S(elem) *x, S(elem) *y, ptrdiff
     }
 }
 
-/* y = (x - top) - tail: both parts have one sign, nothing cancels. */
-static ALWAYS_INLINE void S(row_log)(const S(elem) *x, S(elem) *y, ptrdiff_t n, T(v) top, T(v) tail) {
+/* y = (x - top) - tail: both parts have one sign, nothing cancels. Fetches from `again` on. */
+static ALWAYS_INLINE void S(row_log)(const S(elem) *x, S(elem) *y, ptrdiff_t n, T(v) top, T(v) tail,
+                                     const S(elem) *again) {
     enum { W = T(LANES) };
     const T(v) last = S(load)(x + n - W);
     ptrdiff_t i = 0;
-    for (; i + W <= n; i += W) S(store)(y + i, T(sub)(T(sub)(S(load)(x + i), top), tail));
+    for (; i + W <= n; i += W) {
+        prefetch(again + i);
+        S(store)(y + i, T(sub)(T(sub)(S(load)(x + i), top), tail));
+    }
     if (i < n) S(store)(y + n - W, T(sub)(T(sub)(last, top), tail));
 }

@@ -66,9 +66,9 @@ static T(elem) S(infinite_logsumexp)(const S(elem) *x, ptrdiff_t n, ptrdiff_t st
 
 static ALWAYS_INLINE int S(is_infinite)(T(elem) x) { return x - x != 0 && x == x; }
 
-/* As many rows as have so many bytes in T, a lane each, pass each stage together. */
-static ALWAYS_INLINE ptrdiff_t S(rows_together)(ptrdiff_t n, ptrdiff_t bytes) {
-    const ptrdiff_t rows = bytes / (n * (ptrdiff_t)sizeof(T(elem)));
+/* As many rows as have so many elements, a lane each, pass each stage together. */
+static ALWAYS_INLINE ptrdiff_t S(rows_together)(ptrdiff_t n, ptrdiff_t elements) {
+    const ptrdiff_t rows = elements / n;
     return rows < 1 ? 1 : rows > T(LANES) ? T(LANES) : rows;
 }
 
@@ -153,7 +153,7 @@ static NEVER_INLINE void S(group_rest)(const S(elem) *x, const S(elem) *y, ptrdi
  * aliasing: as softmax. */
 static ALWAYS_INLINE void S(rows_log_softmax)(const S(elem) *x, S(elem) *y, ptrdiff_t rows, ptrdiff_t n,
                                               ptrdiff_t x_stride, ptrdiff_t y_stride, const fs_fetch *fetch) {
-    const ptrdiff_t together = S(rows_together)(n, GROUP_BYTES);
+    const ptrdiff_t together = S(rows_together)(n, GROUP_BYTES / (ptrdiff_t)sizeof *x);
     for (ptrdiff_t first = 0; first < rows; first += together) {
         const ptrdiff_t count = rows - first < together ? rows - first : together;
         const S(elem) *from = x + first * x_stride;
@@ -163,8 +163,11 @@ static ALWAYS_INLINE void S(rows_log_softmax)(const S(elem) *x, S(elem) *y, ptrd
         S(group_rest)(from, y + first * y_stride, first, count, n, x_stride, y_stride, &group, fetch, &rest);
         T(elem) tail[T(LANES)];
         T(store)(tail, T(log_tail)(top, &rest));
-        for (ptrdiff_t i = 0; i < count; i++)
-            S(row_log)(from + i * x_stride, y + (first + i) * y_stride, n, T(set1)(group.top[i]), T(set1)(tail[i]));
+        for (ptrdiff_t i = 0; i < count; i++) {
+            S(elem) *row = y + (first + i) * y_stride;
+            S(row_log)(from + i * x_stride, row, n, T(set1)(group.top[i]), T(set1)(tail[i]),
+                       S(again_of)(row, fetch, first + i));
+        }
     }
 }
 
@@ -190,7 +193,7 @@ static ALWAYS_INLINE void S(put_logsumexp)(S(elem) *y, ptrdiff_t y_step, T(v) re
  * one, else an infinite maximum is the result. */
 static ALWAYS_INLINE void S(rows_logsumexp)(const S(elem) *x, S(elem) *y, ptrdiff_t rows, ptrdiff_t n,
                                             ptrdiff_t x_stride, ptrdiff_t y_stride, const fs_fetch *fetch) {
-    const ptrdiff_t together = S(rows_together)(n, GROUP_BYTES);
+    const ptrdiff_t together = S(rows_together)(n, READ_GROUP_BYTES / (ptrdiff_t)sizeof *x);
     for (ptrdiff_t first = 0; first < rows; first += together) {
         const ptrdiff_t count = rows - first < together ? rows - first : together;
         const S(elem) *from = x + first * x_stride;

@@ -2,13 +2,23 @@
  *
  * Included once for each element type S, computed in T; see body.h. */
 
-/* y = e * factor */
-static ALWAYS_INLINE void S(row_scale)(const T(elem) *e, S(elem) *y, ptrdiff_t n, T(factor) factor) {
+/* y = e * factor. Fetches from `again` on, unless it is NULL. */
+static ALWAYS_INLINE void S(row_scale)(const T(elem) *e, S(elem) *y, ptrdiff_t n, T(factor) factor,
+                                       const S(elem) *again) {
     enum { W = T(LANES) };
     const T(v) last = T(load)(e + n - W);
     ptrdiff_t i = 0;
-    for (; i + W <= n; i += W) S(store)(y + i, T(scale)(T(load)(e + i), factor));
+    for (; i + W <= n; i += W) {
+        if (again) prefetch(again + i);
+        S(store)(y + i, T(scale)(T(load)(e + i), factor));
+    }
     if (i < n) S(store)(y + n - W, T(scale)(last, factor));
+}
+
+/* The same, apart: few ask for it, and it would cost the others registers. */
+static NEVER_INLINE void S(row_scale_fetching)(const T(elem) *e, S(elem) *y, ptrdiff_t n, const T(factor) *factor,
+                                               const S(elem) *again) {
+    S(row_scale)(e, y, n, *factor, again);
 }
 
 /* What exponentials are multiplied with: 1 / sum, or scale / sum where `count` rows have a scale of their own. */
@@ -98,13 +108,14 @@ static ALWAYS_INLINE void S(rows_softmax)(const S(elem) *x, S(elem) *y, ptrdiff_
                                           const fs_fetch *fetch, int negate, const double *scale) {
     /* The exponentials go to y; to scratch memory, where y is narrower, or is x, which another reading may want,
      * while rows are read once; or nowhere, and are taken twice, where y is narrower and scratch memory too small. */
-    const int in_place = negate || x == y, fits = n <= FS_ROWS_SCRATCH / (ptrdiff_t)sizeof *scratch;
+    const ptrdiff_t in_scratch_fit = FS_ROWS_SCRATCH / (ptrdiff_t)sizeof *scratch;
+    const int in_place = negate || x == y, fits = n <= in_scratch_fit;
     T(elem) *const store = S(exp_store)(y, scratch, n);
     /* until a group is not ordinary, whose neighbours may not be either; and not with a scale, which might take
      * scale / sum out of range, where the sum is not that of the row's own reference */
     int once = !scale && S(is_stored)(store) && (fits || !in_place) && S(seems_ordinary)(x, n);
     const int in_scratch = store == scratch || (once && in_place);
-    const ptrdiff_t together = S(rows_together)(n, in_scratch ? FS_ROWS_SCRATCH : GROUP_BYTES);
+    const ptrdiff_t together = S(rows_together)(n, in_scratch ? in_scratch_fit : GROUP_BYTES / (ptrdiff_t)sizeof *y);
     for (ptrdiff_t first = 0; first < rows; first += together) {
         const ptrdiff_t count = rows - first < together ? rows - first : together;
         const S(elem) *from = x + first * x_stride;
@@ -135,10 +146,13 @@ static ALWAYS_INLINE void S(rows_softmax)(const S(elem) *x, S(elem) *y, ptrdiff_
         for (ptrdiff_t i = 0; i < count; i++) {
             S(elem) *row = to + i * y_stride;
             const T(factor) row_factor = {T(set1)(hi[i]), T(set1)(lo[i])};
-            if (S(is_stored)(e))
-                S(row_scale)(e + i * group.e_stride, row, n, row_factor);
-            else
+            if (!S(is_stored)(e))
                 S(row_exp_scale)(from + i * stride, row, n, S(reference_of)(&references, i), row_factor, 0);
+            else if (fetch)
+                S(row_scale_fetching)(e + i * group.e_stride, row, n, &row_factor,
+                                      S(again_of)(row, fetch, first + i));
+            else
+                S(row_scale)(e + i * group.e_stride, row, n, row_factor, NULL);
         }
     }
 }
