@@ -9,6 +9,8 @@ cdef enum:
     LONG_ROW = 524288  # bytes: a longer row leaves the second cache before it is finished
     PART = 16384       # elements: where a long row is cut
     ALIGNMENT = 64     # bytes: a vector, and a cache line
+    FAR = 1048576      # bytes: columns that cross more keep none of their lines in a cache
+    NEXT_SAMPLE = 262144  # bytes: the most of columns that is fetched while others are worked on
 
 
 cdef inline Py_ssize_t strip_width(Py_ssize_t n, Py_ssize_t size) noexcept nogil:
@@ -22,6 +24,16 @@ cdef inline Py_ssize_t strip_scratch(
     """Bytes of scratch memory for one strip of `inner` columns."""
     cdef Py_ssize_t width = min(strip_width(n, size), (inner + 15) // 16 * 16)
     return min(<Py_ssize_t> FS_SCRATCH, (n + 2) * width * max(size, <Py_ssize_t> 4))
+
+
+cdef inline bint in_a_row(
+    Py_ssize_t samples, Py_ssize_t n, Py_ssize_t inner, Py_ssize_t size
+) noexcept nogil:
+    """Whether columns are so few, and samples so many, that the next sample should be fetched.
+
+    The second cache has room for both, and would not have what is to come without.
+    """
+    return n * inner * size <= NEXT_SAMPLE and samples * n * inner * size >= FAR
 
 
 cdef const fs_table *table() noexcept nogil

@@ -53,7 +53,6 @@ cdef enum:
     WINDOW = 4096      # parts whose carries are in memory at a time
     PAGE = 4096        # bytes: addresses that agree within a page hinder each other
     PLACED = 65536     # bytes: results from here on are put where stores to them are quickest
-    FAR = 1048576      # bytes: columns that cross more keep none of their lines in a cache
 
 # The table in use. Chosen once at import; tests switch it.
 cdef const fs_table *_table = NULL
@@ -249,7 +248,12 @@ cdef int _columns(
     cdef Py_ssize_t strips = 1 + (inner - lead + width - 1) // width
     cdef Py_ssize_t i, first
     cdef Py_ssize_t needed = strip_scratch(n, inner, sizeof(real))
+    cdef Py_ssize_t ahead = 0
     cdef void *memory = scratch(threads, needed)
+    if in_a_row(outer, n, inner, sizeof(real)) and (
+        y.shape[1] == 1 or x.strides[0] == y.strides[0]
+    ):
+        ahead = x.strides[0] // <Py_ssize_t> sizeof(real)
     for i in prange(
         outer * strips, num_threads=threads, use_threads_if=threads > 1, schedule="static",
         nogil=True
@@ -257,7 +261,7 @@ cdef int _columns(
         first = max(<Py_ssize_t> 0, lead + (i % strips - 1) * width)
         kernels.columns(&x[i // strips, 0, first], &y[i // strips, 0, first],
                         min(inner, lead + i % strips * width) - first, n, x_stride, y_stride,
-                        aligned(memory) + threadid() * needed)
+                        aligned(memory) + threadid() * needed, ahead)
     free(memory)
     return 0
 

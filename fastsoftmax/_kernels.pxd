@@ -35,7 +35,7 @@ cdef extern from "kernels.h" nogil:
         void (*rows)(const void *, void *, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,
                      void *, const fs_fetch *) noexcept nogil
         void (*columns)(const void *, void *, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,
-                        void *) noexcept nogil
+                        void *, Py_ssize_t) noexcept nogil
         int (*reduce)(const void *, void *, Py_ssize_t, fs_carry *) noexcept nogil
         void (*merge)(fs_carry *, const fs_carry *) noexcept nogil
         void (*finish)(const void *, void *, Py_ssize_t, const fs_carry *) noexcept nogil
@@ -45,6 +45,7 @@ cdef extern from "kernels.h" nogil:
         Py_ssize_t n
         Py_ssize_t stride
         Py_ssize_t step
+        Py_ssize_t ahead
 
     ctypedef struct fs_wanted:
         const double *weight

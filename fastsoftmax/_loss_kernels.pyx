@@ -13,7 +13,7 @@ from libc.math cimport NAN, expm1, isfinite, isnan
 from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 
-from fastsoftmax._core cimport aligned, overlap, scratch, table, type_of
+from fastsoftmax._core cimport aligned, in_a_row, overlap, scratch, table, type_of
 from fastsoftmax._kernels cimport (
     FS_ROWS_SCRATCH, FS_SCRATCH, fpenv_enter, fpenv_leave, fs_fpenv, fs_lines, fs_loss_kernels,
     fs_wanted,
@@ -49,6 +49,7 @@ cdef struct Job:
     Py_ssize_t samples, n, inner, itemsize
     # lines in one call; calls for a sample (inner > 1), or in all; calls in a tile
     Py_ssize_t width, strips, calls, together
+    Py_ssize_t ahead  # see fs_lines
     # bytes of a thread's memory
     Py_ssize_t scratch, room
     int64_t ignore
@@ -113,6 +114,7 @@ cdef Job _job(cnp.ndarray x, object weight, double label_smoothing):
         job.strips = (job.inner + job.width - 1) // job.width
         job.calls = job.samples * job.strips
         job.scratch = min(<Py_ssize_t> FS_SCRATCH, line * job.width)
+    job.ahead = job.n * job.inner if in_a_row(job.samples, job.n, job.inner, job.itemsize) else 0
     job.scratch = (job.scratch + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
     job.together = 1 + TILE // (job.n * job.width)
     job.room = job.scratch + job.width * 7 * <Py_ssize_t> sizeof(double)
@@ -144,7 +146,7 @@ cdef Py_ssize_t _place(
 ) noexcept nogil:
     """The lines of one call: the place of their first element; their first number in `first`."""
     cdef Py_ssize_t sample = call // job.strips, column = call % job.strips * job.width
-    lines.n = job.n
+    lines.n, lines.ahead = job.n, job.ahead
     if job.inner == 1:
         first[0] = call * job.width
         lines.count = min(job.width, job.samples - first[0])

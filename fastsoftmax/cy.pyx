@@ -4,7 +4,7 @@ from libc.math cimport INFINITY
 from libc.stdlib cimport free, malloc
 
 from fastsoftmax._core cimport (
-    ALIGNMENT, LONG_ROW, PART, aligned, strip_scratch, strip_width, table,
+    ALIGNMENT, LONG_ROW, PART, aligned, in_a_row, strip_scratch, strip_width, table,
 )
 from fastsoftmax._kernels cimport (
     FS_F32, FS_F64, FS_LOG_SOFTMAX, FS_LOGSUMEXP, FS_ROWS_SCRATCH, FS_SOFTMAX, fs_carry,
@@ -93,7 +93,8 @@ cdef int _columns(
         first = i % strips * width
         kernels.columns(x + (i // strips * n * inner + first) * size,
                         y + (i // strips * results * inner + first) * size,
-                        min(width, inner - first), n, inner, inner, aligned(memory))
+                        min(width, inner - first), n, inner, inner, aligned(memory),
+                        n * inner if in_a_row(outer, n, inner, size) else 0)
     free(memory)
     return 0
 

@@ -9,7 +9,7 @@ import pytest
 import fastsoftmax.functional as F
 import inputs
 import oracle
-from checks import FLOATS, OPS, assert_exact, call
+from checks import FLOATS, OPS, assert_exact, call, same_bits
 
 pytestmark = pytest.mark.usefixtures("isa")
 
@@ -83,6 +83,17 @@ def test_hard_inputs_as_columns(op, dtype):
         for x in inputs.hard(name, dtype):
             columns = np.ascontiguousarray(x.T)
             assert_exact(op, columns, 0)
+
+
+@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("shape", [(1000, 50, 16), (1500, 20, 21), (40, 300, 100), (70000, 3, 5)])
+def test_many_samples_of_few_columns_have_the_bits_of_one(op, dtype, shape):
+    """The next sample is fetched meanwhile, which must show nowhere."""
+    x = inputs.normal(dtype, shape, seed=0)
+    result = call(op, x, 1)
+    for i in (0, 1, shape[0] // 2, shape[0] - 1):
+        assert same_bits(result[i], call(op, x[i : i + 1].copy(), 1)[0])
 
 
 @pytest.mark.parametrize("dtype", FLOATS)

@@ -135,3 +135,21 @@ def test_nll_loss_of_log_softmax_is_the_cross_entropy(dtype, data):
         result = F.nll_loss(F.log_softmax(x, 1), t, weight, reduction=reduction)
         wanted = F.cross_entropy(x, t, weight, reduction=reduction)
         assert np.allclose(result, wanted, rtol=16 * np.finfo(dtype).eps, atol=0)
+
+
+@pytest.mark.parametrize("factor", [1e-30, 0.0, 17.0, 1e30, np.inf, np.nan])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", [(40, 100), (40, 1000), (5, 30, 16), (5, 30, 37)])
+def test_a_gradient_of_any_size_changes_no_neighbours_bits(dtype, shape, factor):
+    """Quotients out of range may be worked on in another way, but only to the same bits."""
+    rng = np.random.default_rng(0)
+    x = (rng.standard_normal(shape) * 20).astype(dtype)
+    t = rng.integers(0, shape[1], (shape[0], *shape[2:]))
+    scale = rng.standard_normal(t.shape).astype(dtype)
+    usual = F.cross_entropy_backward(scale, x, t, reduction="none")
+    scale.flat[3] = factor
+    result = F.cross_entropy_backward(scale, x, t, reduction="none")
+    others = np.arange(t.size).reshape(t.shape) != 3
+    assert same_bits(np.moveaxis(result, 1, -1)[others], np.moveaxis(usual, 1, -1)[others])
+    if factor == 0:
+        assert not np.moveaxis(result, 1, -1)[~others].any()

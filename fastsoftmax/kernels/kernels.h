@@ -59,9 +59,10 @@ typedef void (*fs_rows_fn)(const void *x, void *y, ptrdiff_t rows, ptrdiff_t n, 
                            ptrdiff_t y_stride, void *scratch, const fs_fetch *fetch);
 
 /* A strip of columns: element j of column i is x[j * x_stride + i], for i < columns and j < n.
- * FS_LOGSUMEXP writes y[i]. scratch: FS_SCRATCH bytes. Otherwise as for rows. */
+ * FS_LOGSUMEXP writes y[i]. scratch: FS_SCRATCH bytes. `ahead`: how many elements further on, in x as in y, is what
+ * to fetch meanwhile, a hint; 0 for what lies beside the strip. Otherwise as for rows. */
 typedef void (*fs_columns_fn)(const void *x, void *y, ptrdiff_t columns, ptrdiff_t n, ptrdiff_t x_stride,
-                              ptrdiff_t y_stride, void *scratch);
+                              ptrdiff_t y_stride, void *scratch, ptrdiff_t ahead);
 
 /* A part of a long row: n adjacent elements, n >= 16, to their carry. y is NULL, or not x and has room for n
  * elements. If the result is 1, which it only is for FS_SOFTMAX and FS_SOFTMIN of float32 and float64, y has the
@@ -94,9 +95,9 @@ typedef struct {
 } fs_kernels;
 
 /* Losses and their gradients work on lines of n elements: element c of line i is x[i * stride + c * step]. Lines are
- * rows (step is 1) or columns beside each other (stride is 1, step is not). */
+ * rows (step is 1) or columns beside each other (stride is 1, step is not). `ahead`: as for columns. */
 typedef struct {
-    ptrdiff_t count, n, stride, step;
+    ptrdiff_t count, n, stride, step, ahead;
 } fs_lines;
 
 /* What each class is wanted with: weight[class] * (keep * p + share) for probabilities p, weight[class] * share where

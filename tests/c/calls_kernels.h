@@ -121,7 +121,7 @@ static void run(call c, int record) {
     else if (c.form == ROWS)
         kernels->rows(x_seen, y, c.count, c.n, x_stride, y_stride, scratch, c.start % 2 ? &guarded : NULL);
     else
-        kernels->columns(x_seen, y, c.count, c.n, x_stride, y_stride, scratch);
+        kernels->columns(x_seen, y, c.count, c.n, x_stride, y_stride, scratch, c.start % 2 ? 1 << 20 : 0);
     const char *complaint = leave();
     if (complaint) fail("%s", complaint);
 

@@ -53,10 +53,11 @@ static arena x_arena, p_arena, y_arena, weight_arena, class_arena, line_arena, s
 static int met[MAX_TARGETS][LOSS_CASE_COUNT][FS_TYPES];
 
 static fs_lines lines_of(const call *c) {
-    if (c->what->kernel == PUT) return (fs_lines){c->count, 1, 1, 1};
-    if (c->form == ROWS) return (fs_lines){c->count, c->n, c->n + c->gap, 1};
+    if (c->what->kernel == PUT) return (fs_lines){c->count, 1, 1, 1, 0};
+    if (c->form == ROWS) return (fs_lines){c->count, c->n, c->n + c->gap, 1, 0};
     /* one column beside nothing would be a row */
-    return (fs_lines){c->count, c->n, 1, c->count + c->gap + (c->count == 1 && c->gap == 0)};
+    return (fs_lines){c->count, c->n, 1, c->count + c->gap + (c->count == 1 && c->gap == 0),
+                      c->count % 2 ? 1 << 20 : 0};
 }
 
 static ptrdiff_t locate(const fs_lines *lines, int row, int j) { return row * lines->stride + j * lines->step; }

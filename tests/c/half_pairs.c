@@ -209,7 +209,7 @@ static error_at run(work *w, const fs_table *table, fs_operation op, form form) 
     if (form == ROWS)
         kernels->rows(w->x[ROWS], y, CHUNK, 2, 2, results, w->scratch, NULL);
     else
-        kernels->columns(w->x[COLUMNS], y, CHUNK, 2, CHUNK, CHUNK, w->scratch);
+        kernels->columns(w->x[COLUMNS], y, CHUNK, 2, CHUNK, CHUNK, w->scratch, 0);
     error_at largest = 0;
     for (int k = 0; k < results; k++) {
         const error_at here = largest_error(form == ROWS ? y + k : y + k * CHUNK, form == ROWS ? results : 1,

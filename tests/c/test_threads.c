@@ -40,7 +40,7 @@ static void run_operations(place *to, fs_type type, int n, int count) {
         const fs_kernels *kernels = &table->kernels[op][type];
         const int one = op == FS_LOGSUMEXP;
         kernels->rows(x, room(to, bytes), count, n, n, one ? 1 : n, to->scratch, NULL);
-        kernels->columns(x, room(to, bytes), count, n, count, count, to->scratch);
+        kernels->columns(x, room(to, bytes), count, n, count, count, to->scratch, 0);
         if (n < 32) continue;
         fs_carry *carry = room(to, sizeof *carry), *next = room(to, sizeof *next);
         kernels->reduce(x, NULL, 16, carry);

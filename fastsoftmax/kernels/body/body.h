@@ -43,6 +43,10 @@ enum { BATCH = 8 };
  * past the caches save reading the lines first. So do the gradients' rows, which read twice as much as they write. */
 enum { STREAM_FROM = 1024 * 1024 };
 
+/* How columns are stored: a cache has their lines; or these are fetched early; or whole lines, aligned, go past the
+ * caches. */
+enum { NEAR, FETCHED, PAST_CACHES };
+
 /* The rows of a group are so many bytes: the first cache holds what the last stage reads again, the results and what
  * is fetched meanwhile. Where no stage reads anything again, more rows share what a group costs. */
 enum { GROUP_BYTES = 16 * 1024, READ_GROUP_BYTES = 64 * 1024 };

@@ -19,25 +19,30 @@ static ALWAYS_INLINE void S(store_some)(S(elem) *p, T(v) value, ptrdiff_t count)
         S(store_first)(p, value, count);
 }
 
-/* What is fetched early of lines `stride` apart, from one of them on: the line AHEAD lines further on, or of the next
- * strip. */
-static ALWAYS_INLINE ptrdiff_t S(lines_ahead)(ptrdiff_t j, ptrdiff_t n, ptrdiff_t stride, ptrdiff_t columns) {
+/* What is fetched early of lines `stride` apart, from one of them on: what the caller says, or the line AHEAD lines
+ * further on, or of the next strip. */
+static ALWAYS_INLINE ptrdiff_t S(lines_ahead)(ptrdiff_t j, ptrdiff_t n, ptrdiff_t stride, ptrdiff_t columns,
+                                              ptrdiff_t ahead) {
+    if (ahead) return ahead;
     return j + AHEAD < n ? AHEAD * stride : (AHEAD - n) * stride + columns;
 }
 
 /* Packs columns, filled up to whole vectors with 0. */
 static NEVER_INLINE void S(pack)(const S(elem) *x, ptrdiff_t columns, ptrdiff_t n, ptrdiff_t stride, int negate,
-                                 T(elem) *packed) {
+                                 T(elem) *packed, ptrdiff_t next) {
     enum { W = T(LANES) };
     for (ptrdiff_t j = 0; j < n; j++) {
         const S(elem) *row = x + j * stride;
-        const ptrdiff_t ahead = S(lines_ahead)(j, n, stride, columns);
+        const ptrdiff_t ahead = S(lines_ahead)(j, n, stride, columns, next);
         ptrdiff_t i = 0;
         for (; i + W <= columns; i += W) {
             prefetch(row + i + ahead);
             T(store)(packed + i * n + j * W, S(load_signed)(row + i, negate));
         }
-        if (i < columns) T(store)(packed + i * n + j * W, S(load_some)(row + i, columns - i, negate));
+        if (i < columns) {
+            prefetch(row + i + ahead);
+            T(store)(packed + i * n + j * W, S(load_some)(row + i, columns - i, negate));
+        }
     }
 }
 
@@ -56,8 +61,9 @@ static ALWAYS_INLINE int S(stay_near)(const S(elem) *x, ptrdiff_t n, ptrdiff_t s
     return ((uintptr_t)x | bytes) % 64 == 0 || (uintptr_t)n <= S(lines_kept)(bytes, CACHE_BYTES, CACHE_WAY);
 }
 
-/* How far ahead their lines are fetched: those of the next vector, if the first cache keeps them beside this one's
- * until it is their turn; else of this vector, AHEAD or FAR_AHEAD lines further on, if it keeps so many. */
+/* How far ahead their lines are fetched, if the caller does not say: those of the next vector, if the first cache
+ * keeps them beside this one's until it is their turn; else of this vector, AHEAD or FAR_AHEAD lines further on, if
+ * it keeps so many. */
 static ALWAYS_INLINE ptrdiff_t S(columns_ahead)(ptrdiff_t n, ptrdiff_t stride) {
     const uintptr_t bytes = (uintptr_t)stride * sizeof(S(elem));
     const uintptr_t kept = S(lines_kept)(bytes, FIRST_BYTES, FIRST_WAY);
@@ -77,21 +83,22 @@ typedef struct {
     const T(elem) *from;
     ptrdiff_t across, stride;
     ptrdiff_t ahead; /* to what is fetched early */
+    ptrdiff_t next;  /* what the caller says of that, or 0 */
 } S(strip);
 
 static ALWAYS_INLINE S(strip) S(make_strip)(const S(elem) *x, ptrdiff_t columns, ptrdiff_t n, ptrdiff_t x_stride,
-                                            int negate, T(elem) *scratch) {
+                                            int negate, T(elem) *scratch, ptrdiff_t next) {
     enum { W = T(LANES), IS_COMPUTED_IN = sizeof(S(elem)) == sizeof(T(elem)) };
     const ptrdiff_t width = (columns + W - 1) / W * W;
     T(elem) *const e = scratch + 2 * width;
-    S(strip) strip = {x, columns, n, x_stride, negate, width, scratch, scratch + width, e, e, n, W, 0};
+    S(strip) strip = {x, columns, n, x_stride, negate, width, scratch, scratch + width, e, e, n, W, 0, next};
     if (IS_COMPUTED_IN && !negate && columns % W == 0 && S(stay_near)(x, n, x_stride)) {
         strip.from = (const void *)x;
         strip.across = 1;
         strip.stride = x_stride;
-        strip.ahead = S(columns_ahead)(n, x_stride);
+        strip.ahead = next ? next : S(columns_ahead)(n, x_stride);
     } else {
-        S(pack)(x, columns, n, x_stride, negate, e);
+        S(pack)(x, columns, n, x_stride, negate, e, next);
     }
     return strip;
 }
@@ -106,7 +113,8 @@ static ALWAYS_INLINE void S(strip_exp)(const S(strip) *strip, ptrdiff_t i, int *
         *once = T(column_exp_once)(from, strip->stride, n, (T(fetched)){from + strip->ahead, NULL}, e, W, sum);
         if (*once) return;
         const ptrdiff_t columns = strip->columns - i;
-        if (from == e) S(pack)(strip->x + i, columns < W ? columns : W, n, strip->x_stride, strip->negate, e);
+        if (from == e)
+            S(pack)(strip->x + i, columns < W ? columns : W, n, strip->x_stride, strip->negate, e, strip->next);
     }
     T(column_exp_twice)(from, strip->stride, n, e, W, sum);
 }
@@ -131,30 +139,30 @@ static ALWAYS_INLINE ptrdiff_t S(next_strip)(ptrdiff_t columns, ptrdiff_t fit) {
     return columns >= fit ? fit : whole ? whole : columns;
 }
 
-/* y = what is made of the values, exponentials or numbers, that are at from + i * across + j * stride. What no cache
- * keeps is stored past the caches, whole lines, aligned; or fetched early. */
+/* y = what is made of the values, exponentials or numbers, that are at from + i * across + j * stride; `way` is known
+ * when this is compiled. */
 static ALWAYS_INLINE void S(put_lines)(const S(strip) *strip, const T(elem) *from, ptrdiff_t across, ptrdiff_t stride,
-                                       S(elem) *y, ptrdiff_t y_stride, fs_operation op, const int far,
-                                       const int stream) {
+                                       S(elem) *y, ptrdiff_t y_stride, fs_operation op, const int way) {
     enum { W = T(LANES) };
     const ptrdiff_t n = strip->n, columns = strip->columns, whole = columns / W * W;
     const T(elem) *a = strip->a, *b = strip->b;
     for (ptrdiff_t j = 0; j < n; j++) {
         const T(elem) *value = from + j * stride;
         S(elem) *to = y + j * y_stride;
-        const ptrdiff_t ahead = far ? S(lines_ahead)(j, n, y_stride, columns) : 0;
+        const ptrdiff_t ahead = S(lines_ahead)(j, n, y_stride, columns, strip->next);
         for (ptrdiff_t i = 0; i < whole; i += W) {
             const T(ending) ending = {T(load)(a + i), T(load)(b + i)};
             const T(v) result = T(end)(T(load)(value + i * across), ending, op);
-            if (stream) {
+            if (way == PAST_CACHES) {
                 S(stream)(to + i, result);
             } else {
-                if (far) prefetch_for_store(to + i + ahead);
+                if (way == FETCHED) prefetch_for_store(to + i + ahead);
                 S(store)(to + i, result);
             }
         }
         if (whole < columns) {
             const T(ending) ending = {T(load)(a + whole), T(load)(b + whole)};
+            if (way == FETCHED) prefetch_for_store(to + whole + ahead);
             S(store_some)(to + whole, T(end)(T(load)(value + whole * across), ending, op), columns - whole);
         }
     }
@@ -163,12 +171,13 @@ static ALWAYS_INLINE void S(put_lines)(const S(strip) *strip, const T(elem) *fro
 static ALWAYS_INLINE void S(put_strip)(const S(strip) *strip, const T(elem) *from, ptrdiff_t across, ptrdiff_t stride,
                                        S(elem) *y, ptrdiff_t y_stride, fs_operation op) {
     const ptrdiff_t bytes = y_stride * (ptrdiff_t)sizeof *y;
-    if (strip->n * bytes < STREAM_FROM) {
-        S(put_lines)(strip, from, across, stride, y, y_stride, op, 0, 0);
-    } else if (((uintptr_t)y | (uintptr_t)bytes) % 64 != 0) {
-        S(put_lines)(strip, from, across, stride, y, y_stride, op, 1, 0);
+    const int far = strip->n * bytes >= STREAM_FROM;
+    if (!far && !strip->next) {
+        S(put_lines)(strip, from, across, stride, y, y_stride, op, NEAR);
+    } else if (!far || ((uintptr_t)y | (uintptr_t)bytes) % 64 != 0) {
+        S(put_lines)(strip, from, across, stride, y, y_stride, op, FETCHED);
     } else {
-        S(put_lines)(strip, from, across, stride, y, y_stride, op, 0, 1);
+        S(put_lines)(strip, from, across, stride, y, y_stride, op, PAST_CACHES);
         stream_end();
     }
 }
@@ -176,9 +185,9 @@ static ALWAYS_INLINE void S(put_strip)(const S(strip) *strip, const T(elem) *fro
 /* Softmax of a strip; of -x with `negate`. */
 static ALWAYS_INLINE void S(strip_softmax)(const S(elem) *x, S(elem) *y, ptrdiff_t columns, ptrdiff_t n,
                                            ptrdiff_t x_stride, ptrdiff_t y_stride, T(elem) *scratch, int negate,
-                                           const double *scale, int *once) {
+                                           const double *scale, ptrdiff_t next, int *once) {
     enum { W = T(LANES) };
-    const S(strip) strip = S(make_strip)(x, columns, n, x_stride, negate, scratch);
+    const S(strip) strip = S(make_strip)(x, columns, n, x_stride, negate, scratch, next);
     for (ptrdiff_t first = 0; first < strip.width; first += BATCH * W) {
         const ptrdiff_t end = strip.width - first < BATCH * W ? strip.width : first + BATCH * W;
         T(sum) sums[BATCH];
@@ -195,9 +204,9 @@ static ALWAYS_INLINE void S(strip_softmax)(const S(elem) *x, S(elem) *y, ptrdiff
 /* log_softmax or logsumexp of a strip. */
 static ALWAYS_INLINE void S(strip_log)(const S(elem) *x, S(elem) *y, ptrdiff_t columns, ptrdiff_t n,
                                        ptrdiff_t x_stride, ptrdiff_t y_stride, T(elem) *scratch, fs_operation op,
-                                       int *once) {
+                                       ptrdiff_t next, int *once) {
     enum { W = T(LANES) };
-    const S(strip) strip = S(make_strip)(x, columns, n, x_stride, 0, scratch);
+    const S(strip) strip = S(make_strip)(x, columns, n, x_stride, 0, scratch, next);
     for (ptrdiff_t first = 0; first < strip.width; first += BATCH * W) {
         const ptrdiff_t end = strip.width - first < BATCH * W ? strip.width : first + BATCH * W;
         T(v) top[BATCH];
@@ -292,20 +301,19 @@ static NEVER_INLINE void S(long_columns)(const S(elem) *x, S(elem) *y, ptrdiff_t
 /* Types: S, computed in T. Max error, range, aliasing, scale: as for rows; last bits may differ from theirs. */
 static ALWAYS_INLINE void S(columns)(const S(elem) *x, S(elem) *y, ptrdiff_t columns, ptrdiff_t n, ptrdiff_t x_stride,
                                      ptrdiff_t y_stride, T(elem) *scratch, fs_operation op, int negate,
-                                     const double *scale) {
+                                     const double *scale, ptrdiff_t ahead) {
     const ptrdiff_t fit = S(strip_width)(n);
     if (fit == 0) {
         S(long_columns)(x, y, columns, n, x_stride, y_stride, op, negate, scale);
         return;
     }
-    /* a scale might take scale / sum out of range, where the sum is not that of the column's own reference */
-    int once = !scale;
+    int once = !scale || are_moderate(scale, columns, n);
     for (ptrdiff_t first = 0, count; first < columns; first += count) {
         count = S(next_strip)(columns - first, fit);
         if (op == FS_SOFTMAX)
             S(strip_softmax)(x + first, y + first, count, n, x_stride, y_stride, scratch, negate,
-                             scale ? scale + first : NULL, &once);
+                             scale ? scale + first : NULL, ahead, &once);
         else
-            S(strip_log)(x + first, y + first, count, n, x_stride, y_stride, scratch, op, &once);
+            S(strip_log)(x + first, y + first, count, n, x_stride, y_stride, scratch, op, ahead, &once);
     }
 }

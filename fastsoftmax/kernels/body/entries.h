@@ -15,8 +15,8 @@ static NEVER_INLINE void S(softmax_rows)(const S(elem) *x, S(elem) *y, ptrdiff_t
 
 static NEVER_INLINE void S(softmax_columns)(const S(elem) *x, S(elem) *y, ptrdiff_t columns, ptrdiff_t n,
                                             ptrdiff_t x_stride, ptrdiff_t y_stride, T(elem) *scratch, int negate,
-                                            const double *scale) {
-    S(columns)(x, y, columns, n, x_stride, y_stride, scratch, FS_SOFTMAX, negate, scale);
+                                            const double *scale, ptrdiff_t ahead) {
+    S(columns)(x, y, columns, n, x_stride, y_stride, scratch, FS_SOFTMAX, negate, scale, ahead);
 }
 
 #define SHORT_OR(OP, LONG_ENOUGH_ROWS)                                                                               \
@@ -26,7 +26,7 @@ static NEVER_INLINE void S(softmax_columns)(const S(elem) *x, S(elem) *y, ptrdif
         else                                                                                                         \
             LONG_ENOUGH_ROWS;                                                                                        \
     } while (0)
-#define COLUMNS(OP) S(columns)(x, y, columns, n, x_stride, y_stride, scratch, OP, 0, NULL)
+#define COLUMNS(OP) S(columns)(x, y, columns, n, x_stride, y_stride, scratch, OP, 0, NULL, ahead)
 
 #define DEFINE_ENTRIES(NAME, OP, ROWS, COLUMNS)                                                                      \
     static void S(fs_##NAME##_rows)(const void *x, void *y, ptrdiff_t rows, ptrdiff_t n, ptrdiff_t x_stride,         \
@@ -36,7 +36,7 @@ static NEVER_INLINE void S(softmax_columns)(const S(elem) *x, S(elem) *y, ptrdif
         fpenv_leave(callers);                                                                                        \
     }                                                                                                                \
     static void S(fs_##NAME##_columns)(const void *x, void *y, ptrdiff_t columns, ptrdiff_t n, ptrdiff_t x_stride,   \
-                                       ptrdiff_t y_stride, void *scratch) {                                          \
+                                       ptrdiff_t y_stride, void *scratch, ptrdiff_t ahead) {                         \
         const fs_fpenv callers = fpenv_enter();                                                                      \
         COLUMNS;                                                                                                     \
         fpenv_leave(callers);                                                                                        \
@@ -54,12 +54,12 @@ static NEVER_INLINE void S(softmax_columns)(const S(elem) *x, S(elem) *y, ptrdif
     }
 
 DEFINE_ENTRIES(softmax, FS_SOFTMAX, S(softmax_rows)(x, y, rows, n, x_stride, y_stride, scratch, fetch, 0, NULL),
-               S(softmax_columns)(x, y, columns, n, x_stride, y_stride, scratch, 0, NULL))
+               S(softmax_columns)(x, y, columns, n, x_stride, y_stride, scratch, 0, NULL, ahead))
 DEFINE_ENTRIES(log_softmax, FS_LOG_SOFTMAX,
                SHORT_OR(FS_LOG_SOFTMAX, S(rows_log_softmax)(x, y, rows, n, x_stride, y_stride, fetch)),
                COLUMNS(FS_LOG_SOFTMAX))
 DEFINE_ENTRIES(softmin, FS_SOFTMIN, S(softmax_rows)(x, y, rows, n, x_stride, y_stride, scratch, fetch, 1, NULL),
-               S(softmax_columns)(x, y, columns, n, x_stride, y_stride, scratch, 1, NULL))
+               S(softmax_columns)(x, y, columns, n, x_stride, y_stride, scratch, 1, NULL, ahead))
 DEFINE_ENTRIES(logsumexp, FS_LOGSUMEXP,
                SHORT_OR(FS_LOGSUMEXP, S(rows_logsumexp)(x, y, rows, n, x_stride, y_stride, fetch)),
                COLUMNS(FS_LOGSUMEXP))

@@ -52,6 +52,19 @@ static ALWAYS_INLINE factor_f64 quotient_f64(const double *numerator, const sum_
     return factor;
 }
 
+/* Whether numerators can do with the sums of n elements that are relative to ordinary_reference. These are 2**-123 to
+ * n * 2**61 (exp.h): so the quotients are finite, and their low parts have the bits, subnormal ones included, that
+ * they would have beside the sums relative to the maxima. */
+static int are_moderate(const double *numerators, ptrdiff_t count, ptrdiff_t n) {
+    const double least = (double)n * 0x1p-34, most = 0x1p4;
+    int moderate = 1;
+    for (ptrdiff_t i = 0; i < count; i++) {
+        const double size = fabs(numerators[i]);
+        moderate &= (size >= least && size <= most) || size == 0;
+    }
+    return moderate;
+}
+
 static ALWAYS_INLINE v_f32 scale_f32(v_f32 e, factor_f32 factor) {
     return fma_f32(e, factor.hi, mul_f32(e, factor.lo));
 }

@@ -53,7 +53,7 @@ static ALWAYS_INLINE void S(short_rows_parts)(const S(elem) *x, ptrdiff_t rows, 
 }
 
 static ALWAYS_INLINE void S(columns_parts)(const S(elem) *x, ptrdiff_t columns, ptrdiff_t n, ptrdiff_t stride,
-                                           double *parts, T(elem) *scratch) {
+                                           ptrdiff_t ahead, double *parts, T(elem) *scratch) {
     enum { W = T(LANES) };
     const ptrdiff_t fit = S(strip_width)(n);
     int once = 1;
@@ -66,7 +66,7 @@ static ALWAYS_INLINE void S(columns_parts)(const S(elem) *x, ptrdiff_t columns, 
     }
     for (ptrdiff_t first = 0, count; fit > 0 && first < columns; first += count) {
         count = S(next_strip)(columns - first, fit);
-        const S(strip) strip = S(make_strip)(x + first, count, n, stride, 0, scratch);
+        const S(strip) strip = S(make_strip)(x + first, count, n, stride, 0, scratch, ahead);
         for (ptrdiff_t i = 0; i < count; i += W) {
             S(strip_rest)(&strip, i, &once, &top, &rest);
             S(put_parts)(parts + 2 * (first + i), top, &rest, count - i);
@@ -77,7 +77,7 @@ static ALWAYS_INLINE void S(columns_parts)(const S(elem) *x, ptrdiff_t columns, 
 static void S(fs_parts)(const void *x, const fs_lines *lines, double *parts, void *scratch) {
     const fs_fpenv callers = fpenv_enter();
     if (lines->step != 1)
-        S(columns_parts)(x, lines->count, lines->n, lines->step, parts, scratch);
+        S(columns_parts)(x, lines->count, lines->n, lines->step, lines->ahead, parts, scratch);
     else if (lines->n < FS_SHORT_ROW)
         S(short_rows_parts)(x, lines->count, lines->n, lines->stride, parts, scratch);
     else
@@ -97,7 +97,7 @@ static void S(fs_scaled)(const void *x, void *y, const fs_lines *lines, const do
     if (lines->step == 1)
         S(softmax_rows)(x, y, lines->count, lines->n, lines->stride, lines->stride, scratch, NULL, 0, scale);
     else
-        S(softmax_columns)(x, y, lines->count, lines->n, lines->step, lines->step, scratch, 0, scale);
+        S(softmax_columns)(x, y, lines->count, lines->n, lines->step, lines->step, scratch, 0, scale, lines->ahead);
     fpenv_leave(callers);
 }
 

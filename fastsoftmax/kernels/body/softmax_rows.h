@@ -111,9 +111,9 @@ static ALWAYS_INLINE void S(rows_softmax)(const S(elem) *x, S(elem) *y, ptrdiff_
     const ptrdiff_t in_scratch_fit = FS_ROWS_SCRATCH / (ptrdiff_t)sizeof *scratch;
     const int in_place = negate || x == y, fits = n <= in_scratch_fit;
     T(elem) *const store = S(exp_store)(y, scratch, n);
-    /* until a group is not ordinary, whose neighbours may not be either; and not with a scale, which might take
-     * scale / sum out of range, where the sum is not that of the row's own reference */
-    int once = !scale && S(is_stored)(store) && (fits || !in_place) && S(seems_ordinary)(x, n);
+    /* until a group is not ordinary, whose neighbours may not be either */
+    int once = S(is_stored)(store) && (fits || !in_place) && S(seems_ordinary)(x, n) &&
+               (!scale || are_moderate(scale, rows, n));
     const int in_scratch = store == scratch || (once && in_place);
     const ptrdiff_t together = S(rows_together)(n, in_scratch ? in_scratch_fit : GROUP_BYTES / (ptrdiff_t)sizeof *y);
     for (ptrdiff_t first = 0; first < rows; first += together) {
