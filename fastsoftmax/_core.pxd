@@ -9,7 +9,7 @@ cdef enum:
     LONG_ROW = 524288  # bytes: a longer row leaves the second cache before it is finished
     PART = 16384       # elements: where a long row is cut
     ALIGNMENT = 64     # bytes: a vector, and a cache line
-    FAR = 1048576      # bytes: columns that cross more keep none of their lines in a cache
+    FAR = 1048576      # bytes: what crosses more leaves the caches before it is wanted again
     NEXT_SAMPLE = 262144  # bytes: the most of columns that is fetched while others are worked on
 
 
@@ -29,9 +29,10 @@ cdef inline Py_ssize_t strip_scratch(
 cdef inline bint in_a_row(
     Py_ssize_t samples, Py_ssize_t n, Py_ssize_t inner, Py_ssize_t size
 ) noexcept nogil:
-    """Whether columns are so few, and samples so many, that the next sample should be fetched.
+    """Whether the next sample should be fetched while one is worked on.
 
-    The second cache has room for both, and would not have what is to come without.
+    It should where samples are small, so that a cache has room for both, and where all of them are
+    too large to be in one already.
     """
     return n * inner * size <= NEXT_SAMPLE and samples * n * inner * size >= FAR
 

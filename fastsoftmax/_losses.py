@@ -253,11 +253,13 @@ def cross_entropy_backward(
     Notes
     -----
     Within 4 ULP of the exact result; where probabilities or smoothing make terms of both signs
-    meet, of the sum of their absolute values. float16 and bfloat16 are computed in float32 or wider
-    and rounded once. Rows to be ignored are 0, whatever they hold; others that hold NaN or +inf, or
-    only -inf, are NaN. Extra memory is less than 1 MiB, or one row that is longer, unless `out`
-    overlaps an argument other than by being `input`. Source: the derivative of
-    `torch.nn.functional.cross_entropy`, PyTorch 2.13.
+    meet, of the sum of their absolute values. (Except for a `grad_output` past 2**37 in
+    magnitude, float64 2**48, whose elements of a probability below 2**-186, float64 2**-1122, may
+    be 0; and where it is more than 1 and a float64 loss below 2**-1022, which has lost digits.)
+    float16 and bfloat16 are computed in float32 or wider and rounded once. Rows to be ignored are
+    0, whatever they hold; others that hold NaN or +inf, or only -inf, are NaN. Extra memory is
+    less than 1 MiB, or one row that is longer, unless `out` overlaps an argument other than by
+    being `input`. Source: the derivative of `torch.nn.functional.cross_entropy`, PyTorch 2.13.
 
     Examples
     --------

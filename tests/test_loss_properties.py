@@ -153,3 +153,32 @@ def test_a_gradient_of_any_size_changes_no_neighbours_bits(dtype, shape, factor)
     assert same_bits(np.moveaxis(result, 1, -1)[others], np.moveaxis(usual, 1, -1)[others])
     if factor == 0:
         assert not np.moveaxis(result, 1, -1)[~others].any()
+
+
+@pytest.mark.parametrize("reduction", ["none", "sum"])
+@pytest.mark.parametrize("shape", [(9, 100), (9, 10), (3, 30, 16), (2, 30, 37), (1, 3)])
+@pytest.mark.parametrize(
+    ("dtype", "sizes"),
+    [("float32", (1e-20, 1e-25, 1e-30, 1e-36, 1e-40)), ("float64", (1e-280, 1e-300, 1e-306))],
+)
+def test_a_tiny_gradient_keeps_its_digits(dtype, sizes, shape, reduction):
+    """scale / sum(exp) is below the least number long before scale * softmax is."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal(shape).astype(dtype)
+    t = rng.integers(0, shape[1], (shape[0], *shape[2:]))
+    exact = np.exp(x.astype(np.longdouble))
+    exact /= exact.sum(1, keepdims=True)
+    np.put_along_axis(exact, t[:, None], np.take_along_axis(exact, t[:, None], 1) - 1, 1)
+    for size in sizes:
+        scale = np.full(t.shape, size, dtype)
+        given = scale if reduction == "none" else scale.flat[0]
+        result = F.cross_entropy_backward(given, x, t, reduction=reduction)
+        wanted = exact * np.longdouble(scale.flat[0])
+        ulp = np.spacing(np.abs(wanted).astype(dtype)).astype(np.longdouble)
+        assert (np.abs(result - wanted) <= 4 * ulp).all()
+        if reduction == "none":
+            alone = F.cross_entropy_backward(np.ones_like(scale), x, t, reduction="none")
+            scale.flat[1:] = 1
+            mixed = F.cross_entropy_backward(scale, x, t, reduction="none")
+            others = np.arange(t.size).reshape(t.shape) != 0
+            assert same_bits(*(np.moveaxis(y, 1, -1)[others] for y in (mixed, alone)))

@@ -45,8 +45,8 @@ typedef struct {
 } fs_carry;
 
 /* What to fetch while rows are read, instead of the rows that follow: with row i as much as it has, from `from` +
- * i * stride bytes on, and in its last stage as much again, from `again` + i * stride on. Hints: they may point
- * anywhere. */
+ * i * stride bytes on; and in a last stage that stores the row, as much again, from `again` + i * stride on. Hints:
+ * they may point anywhere. */
 typedef struct {
     const char *from, *again;
     ptrdiff_t stride;

@@ -52,9 +52,19 @@ static ALWAYS_INLINE factor_f64 quotient_f64(const double *numerator, const sum_
     return factor;
 }
 
-/* Whether numerators can do with the sums of n elements that are relative to ordinary_reference. These are 2**-123 to
- * n * 2**61 (exp.h): so the quotients are finite, and their low parts have the bits, subnormal ones included, that
- * they would have beside the sums relative to the maxima. */
+/* Numerators below n times this may leave the quotient subnormal; times RAISE they do not. (float16 has no results of
+ * theirs but 0.) */
+#define SMALL_SCALE_f32 0x1p-60
+#define SMALL_SCALE_f64 0x1p-915
+#define SMALL_SCALE_f16 0
+#define SMALL_SCALE_bf16 SMALL_SCALE_f32
+#define RAISE_f32 0x1p64f
+#define RAISE_f64 0x1p512
+
+/* Whether numerators can do with the sums of n elements that are relative to ordinary_reference. With BIAS (exp.h)
+ * these are 2**-123 to n * 2**61 in float32, and nearer to 1, for its range, in float64: so the quotients are finite,
+ * and their low parts have the bits, subnormal ones included, that they would have beside the sums relative to the
+ * maxima. */
 static int are_moderate(const double *numerators, ptrdiff_t count, ptrdiff_t n) {
     const double least = (double)n * 0x1p-34, most = 0x1p4;
     int moderate = 1;

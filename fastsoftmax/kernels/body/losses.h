@@ -85,19 +85,44 @@ static void S(fs_parts)(const void *x, const fs_lines *lines, double *parts, voi
     fpenv_leave(callers);
 }
 
-/* Types: S, computed in T. Max error: 3 ULP (float16, bfloat16: 0.51) for a scale of 0, and where
- *
- *     n * 2**-60 <= |scale| <= 2**37,    float64: n * 2**-915 <= |scale| <= 2**48.
- *
- * Smaller ones leave scale / sum subnormal: n * 2**-89 * softmax(x) more (float64: 2**-975). Larger ones do not
- * raise what exp left out: |scale| * 2**-186 more (float64: 2**-1122). Range: scales to the largest number of T (past
- * it scale / sum may be infinite, and the line NaN), lines as softmax. Aliasing: y may be x. */
-static void S(fs_scaled)(const void *x, void *y, const fs_lines *lines, const double *scale, void *scratch) {
-    const fs_fpenv callers = fpenv_enter();
+static NEVER_INLINE void S(scale_lines)(const S(elem) *x, S(elem) *y, const fs_lines *lines, const double *scale,
+                                        void *scratch) {
     if (lines->step == 1)
         S(softmax_rows)(x, y, lines->count, lines->n, lines->stride, lines->stride, scratch, NULL, 0, scale);
     else
         S(softmax_columns)(x, y, lines->count, lines->n, lines->step, lines->step, scratch, 0, scale, lines->ahead);
+}
+
+/* Whether scale / sum may be subnormal in T, and results not 0 in S. */
+static ALWAYS_INLINE int S(is_small)(double scale, ptrdiff_t n) {
+    return scale != 0 && fabs(scale) < (double)n * S(SMALL_SCALE);
+}
+
+/* Types: S, computed in T. Max error: 3 ULP (float16, bfloat16: 0.51; half an ULP more where a small scale, which is
+ * raised, makes results subnormal) for
+ *
+ *     |scale| <= 2**37,    float64: 2**48.
+ *
+ * Larger ones do not raise what exp left out: |scale| * 2**-186 more (float64: 2**-1122). Range: scales to the
+ * largest number of T (past it scale / sum may be infinite, and the line NaN), lines as softmax. Aliasing: y may be
+ * x. */
+static void S(fs_scaled)(const void *from, void *to, const fs_lines *lines, const double *scale, void *scratch) {
+    const fs_fpenv callers = fpenv_enter();
+    const S(elem) *x = from;
+    S(elem) *y = to;
+    int small = 0;
+    for (ptrdiff_t i = 0; i < lines->count; i++) small |= S(is_small)(scale[i], lines->n);
+    if (!small) S(scale_lines)(x, y, lines, scale, scratch);
+    /* one by one: a line's results are those it has among others */
+    for (ptrdiff_t i = 0; small && i < lines->count; i++) {
+        const fs_lines one = {1, lines->n, lines->stride, lines->step, 0};
+        const int raised = S(is_small)(scale[i], lines->n);
+        const double raised_scale = raised ? scale[i] * T(RAISE) : scale[i];
+        S(elem) *line = y + i * lines->stride;
+        S(scale_lines)(x + i * lines->stride, line, &one, &raised_scale, scratch);
+        for (ptrdiff_t c = 0; raised && c < lines->n; c++)
+            S(store_one)(line + c * lines->step, S(widen_one)(line[c * lines->step]) * (1 / T(RAISE)));
+    }
     fpenv_leave(callers);
 }
 

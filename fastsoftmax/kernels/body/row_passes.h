@@ -139,7 +139,7 @@ static ALWAYS_INLINE const S(elem) *S(next_of)(const S(elem) *row, ptrdiff_t ahe
     return fetch ? (const void *)(fetch->from + i * fetch->stride) : row + ahead;
 }
 
-/* The same of the last stage, to which y, where it stores, stands for nothing. */
+/* The same for the last stage. Where nothing is asked for, that is y, whose lines it has in any case. */
 static ALWAYS_INLINE const S(elem) *S(again_of)(const S(elem) *y, const fs_fetch *fetch, ptrdiff_t i) {
     return fetch ? (const void *)(fetch->again + i * fetch->stride) : y;
 }

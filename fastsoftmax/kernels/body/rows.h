@@ -1,5 +1,5 @@
 /* Whole rows of at least FS_SHORT_ROW elements: maximum; exponentials, stored and summed; scale (softmax does without
- * the first where it can). A few rows pass each stage together, few enough to stay in the second cache, so that the
+ * the first where it can). A few rows pass each stage together, few enough to stay in a cache, so that the
  * constants of all of them are finished in one go, a row a lane. Here are the stages (row_passes.h has what they do
  * with one row), and the logarithms; softmax_rows.h has softmax.
  *
