@@ -14,8 +14,8 @@ from libc.string cimport memcpy
 
 from fastsoftmax._kernels cimport (
     FS_BF16, FS_F16, FS_F32, FS_F64, FS_LOG_SOFTMAX, FS_LOGSUMEXP, FS_ROWS_SCRATCH,
-    FS_SOFTMAX, FS_SOFTMIN, fpenv_enter, fpenv_leave, fs_available, fs_carry, fs_fetch, fs_find,
-    fs_fpenv, fs_kernels, fs_operation, fs_table,
+    FS_SOFTMAX, FS_SOFTMIN, fpenv_enter, fpenv_leave, fs_available, fs_find, fs_fpenv,
+    fs_operation, fs_table,
 )
 from fastsoftmax._threads cimport begin_team, end_team
 
