@@ -26,15 +26,16 @@ cdef inline Py_ssize_t strip_scratch(
     return min(<Py_ssize_t> FS_SCRATCH, (n + 2) * width * max(size, <Py_ssize_t> 4))
 
 
-cdef inline bint in_a_row(
+cdef inline Py_ssize_t next_sample(
     Py_ssize_t samples, Py_ssize_t n, Py_ssize_t inner, Py_ssize_t size
 ) noexcept nogil:
-    """Whether the next sample should be fetched while one is worked on.
+    """How many elements further on the next sample is, if it should be fetched meanwhile; else 0.
 
-    It should where samples are small, so that a cache has room for both, and where all of them are
-    too large to be in one already.
+    It should where samples are small, so that a cache has room for two, and where all of them are
+    too large to be in one already. They lie one after the other.
     """
-    return n * inner * size <= NEXT_SAMPLE and samples * n * inner * size >= FAR
+    cdef Py_ssize_t sample = n * inner
+    return sample if sample * size <= NEXT_SAMPLE and samples * sample * size >= FAR else 0
 
 
 cdef const fs_table *table() noexcept nogil

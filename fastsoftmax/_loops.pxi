@@ -126,13 +126,12 @@ cdef int _columns(
     cdef Py_ssize_t strips = 1 + (inner - lead + width - 1) // width
     cdef Py_ssize_t i, first
     cdef Py_ssize_t needed = strip_scratch(n, inner, sizeof(real))
-    cdef Py_ssize_t ahead = 0
+    cdef Py_ssize_t ahead = next_sample(outer, n, inner, sizeof(real))
+    cdef Py_ssize_t sample = ahead * <Py_ssize_t> sizeof(real)
     cdef void *memory = scratch(threads, needed)
-    # (logsumexp's results are not fetched)
-    if in_a_row(outer, n, inner, sizeof(real)) and (
-        y.shape[1] == 1 or x.strides[0] == y.strides[0]
-    ):
-        ahead = x.strides[0] // <Py_ssize_t> sizeof(real)
+    # (of logsumexp no results are fetched)
+    if x.strides[0] != sample or y.shape[1] > 1 and y.strides[0] != sample:
+        ahead = 0
     for i in prange(
         outer * strips, num_threads=threads, use_threads_if=threads > 1, schedule="static",
         nogil=True

@@ -13,7 +13,7 @@ from libc.math cimport NAN, expm1, isfinite, isnan
 from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 
-from fastsoftmax._core cimport aligned, in_a_row, overlap, scratch, table, type_of
+from fastsoftmax._core cimport aligned, next_sample, overlap, scratch, table, type_of
 from fastsoftmax._kernels cimport (
     FS_ROWS_SCRATCH, FS_SCRATCH, fpenv_enter, fpenv_leave, fs_fpenv, fs_lines, fs_loss_kernels,
     fs_wanted,
@@ -33,7 +33,7 @@ cdef enum:
 REDUCTIONS = ("mean", "none", "sum")
 
 cdef double SMALL_P = 0.25
-cdef double LEAST_SCALE = 2.0**-60  # times n: below that `scaled` loses digits
+cdef double LEAST_SCALE = 2.0**-60  # times n: below that results of `scaled` may be subnormal
 
 cdef struct Job:
     const fs_loss_kernels *kernels
@@ -114,7 +114,7 @@ cdef Job _job(cnp.ndarray x, object weight, double label_smoothing):
         job.strips = (job.inner + job.width - 1) // job.width
         job.calls = job.samples * job.strips
         job.scratch = min(<Py_ssize_t> FS_SCRATCH, line * job.width)
-    job.ahead = job.n * job.inner if in_a_row(job.samples, job.n, job.inner, job.itemsize) else 0
+    job.ahead = next_sample(job.samples, job.n, job.inner, job.itemsize)
     job.scratch = (job.scratch + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
     job.together = 1 + TILE // (job.n * job.width)
     job.room = job.scratch + job.width * 7 * <Py_ssize_t> sizeof(double)

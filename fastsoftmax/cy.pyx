@@ -4,7 +4,7 @@ from libc.math cimport INFINITY
 from libc.stdlib cimport free, malloc
 
 from fastsoftmax._core cimport (
-    ALIGNMENT, LONG_ROW, PART, aligned, in_a_row, strip_scratch, strip_width, table,
+    ALIGNMENT, LONG_ROW, PART, aligned, next_sample, strip_scratch, strip_width, table,
 )
 from fastsoftmax._kernels cimport (
     FS_F32, FS_F64, FS_LOG_SOFTMAX, FS_LOGSUMEXP, FS_ROWS_SCRATCH, FS_SOFTMAX, fs_carry,
@@ -85,6 +85,7 @@ cdef int _columns(
 ) noexcept nogil:
     cdef Py_ssize_t width = strip_width(n, size)
     cdef Py_ssize_t strips = (inner + width - 1) // width
+    cdef Py_ssize_t ahead = next_sample(outer, n, inner, size)
     cdef Py_ssize_t i, first
     cdef void *memory = malloc(strip_scratch(n, inner, size) + ALIGNMENT)
     if memory == NULL:
@@ -94,7 +95,7 @@ cdef int _columns(
         kernels.columns(x + (i // strips * n * inner + first) * size,
                         y + (i // strips * results * inner + first) * size,
                         min(width, inner - first), n, inner, inner, aligned(memory),
-                        n * inner if in_a_row(outer, n, inner, size) else 0)
+                        ahead)
     free(memory)
     return 0
 

@@ -139,7 +139,7 @@ static ALWAYS_INLINE const S(elem) *S(next_of)(const S(elem) *row, ptrdiff_t ahe
     return fetch ? (const void *)(fetch->from + i * fetch->stride) : row + ahead;
 }
 
-/* The same for the last stage. Where nothing is asked for, that is y, whose lines it has in any case. */
+/* The same for the last stage. Where nothing is asked for, that is y, whose lines it needs in any case. */
 static ALWAYS_INLINE const S(elem) *S(again_of)(const S(elem) *y, const fs_fetch *fetch, ptrdiff_t i) {
     return fetch ? (const void *)(fetch->again + i * fetch->stride) : y;
 }
@@ -302,7 +302,7 @@ static ALWAYS_INLINE void S(row_exp_scale)(const S(elem) *x, S(elem) *y, ptrdiff
     }
 }
 
-/* y = (x - top) - tail: both parts have one sign, nothing cancels. Fetches from `again` on. */
+/* y = (x - top) - tail: both parts have one sign, nothing cancels. Fetches from `again` on, as again_of. */
 static ALWAYS_INLINE void S(row_log)(const S(elem) *x, S(elem) *y, ptrdiff_t n, T(v) top, T(v) tail,
                                      const S(elem) *again) {
     enum { W = T(LANES) };

@@ -100,31 +100,32 @@ static ALWAYS_INLINE void store_f64(double *p, v_f64 x) {
 /* the first `count` lanes, 0 < count < LANES, the others 0; and these alone */
 #define HAS_FIRST
 /* eight 32-bit lanes from lane `from` on: all ones where it is less than `count` */
-static ALWAYS_INLINE __m256i before(ptrdiff_t count, ptrdiff_t from) {
+static ALWAYS_INLINE __m256i lanes_before(ptrdiff_t count, ptrdiff_t from) {
     static const int32_t ones[32] = {-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1};
     return _mm256_loadu_si256((const __m256i *)(ones + 16 - count + from));
 }
 static ALWAYS_INLINE v_f32 load_first_f32(const float *p, ptrdiff_t count) {
-    return (v_f32){_mm256_maskload_ps(p, before(count, 0)), _mm256_maskload_ps(p + 8, before(count, 8))};
+    return (v_f32){_mm256_maskload_ps(p, lanes_before(count, 0)), _mm256_maskload_ps(p + 8, lanes_before(count, 8))};
 }
 static ALWAYS_INLINE v_f64 load_first_f64(const double *p, ptrdiff_t count) {
-    return (v_f64){_mm256_maskload_pd(p, before(2 * count, 0)), _mm256_maskload_pd(p + 4, before(2 * count, 8))};
+    return (v_f64){_mm256_maskload_pd(p, lanes_before(2 * count, 0)),
+                   _mm256_maskload_pd(p + 4, lanes_before(2 * count, 8))};
 }
-/* one masked store: AMD's take some twenty cycles */
+/* A whole half is stored as such: a masked store takes some twenty cycles on AMD. */
 static ALWAYS_INLINE void store_first_f32(float *p, v_f32 x, ptrdiff_t count) {
     if (count > 8) {
         _mm256_storeu_ps(p, x.a);
-        _mm256_maskstore_ps(p + 8, before(count, 8), x.b);
+        _mm256_maskstore_ps(p + 8, lanes_before(count, 8), x.b);
     } else {
-        _mm256_maskstore_ps(p, before(count, 0), x.a);
+        _mm256_maskstore_ps(p, lanes_before(count, 0), x.a);
     }
 }
 static ALWAYS_INLINE void store_first_f64(double *p, v_f64 x, ptrdiff_t count) {
     if (count > 4) {
         _mm256_storeu_pd(p, x.a);
-        _mm256_maskstore_pd(p + 4, before(2 * count, 8), x.b);
+        _mm256_maskstore_pd(p + 4, lanes_before(2 * count, 8), x.b);
     } else {
-        _mm256_maskstore_pd(p, before(2 * count, 0), x.a);
+        _mm256_maskstore_pd(p, lanes_before(2 * count, 0), x.a);
     }
 }
 #define HAS_STREAM
