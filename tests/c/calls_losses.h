@@ -140,7 +140,7 @@ static void run(call c, int record) {
     const int m = results_of(kernel, c.n);
     const fs_type type = result_type(kernel, c.type);
     const fs_lines lines = lines_of(&c);
-    const fs_lines y_lines = is_of_lines(kernel) ? (fs_lines){c.count, m, m, 1} : lines;
+    const fs_lines y_lines = is_of_lines(kernel) ? (fs_lines){c.count, m, m, 1, 0} : lines;
     const size_t y_bytes = bytes_of(&y_lines, type);
     const ptrdiff_t size = (ptrdiff_t)size_of(type);
     const int canary = c.in_place ? X_CANARY : CANARY;
