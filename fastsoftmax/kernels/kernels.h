@@ -143,7 +143,7 @@ typedef struct {
 } fs_table;
 
 enum {
-    /* Rows shorter than this go one row to a lane, in groups. */
+    /* Rows shorter than this go one row to a lane, in groups; some longer ones do too (body.h). */
     FS_SHORT_ROW = 64,
     /* Scratch memory of rows: some groups of short rows, or exponentials of rows in place or of a narrower type. */
     FS_ROWS_SCRATCH = 16 * 1024,

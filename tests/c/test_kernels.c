@@ -109,7 +109,7 @@ static void count_calls(const fs_table *table) {
 }
 
 int main(int argc, char **argv) {
-    static const int longer[] = {97, 128, 193, 257, 1000, MAX_N};
+    static const int longer[] = {79, 80, 97, 111, 112, 128, 193, 257, 1000, MAX_N};
     static const int few[] = {1, 3, 17, 33, 65, 97};
     const arguments asked = start(argc, argv);
     if (fs_find("no such target") || !fs_find("baseline"))

@@ -26,7 +26,7 @@ static void test_tiles(call c, int target, int few) {
     c.count = 1;
     for (c.start = 0; c.start < pool_size; c.start++) run(c, 1);
     judge(&c, target);
-    if (!few && (c.n == 5 || c.n == FS_SHORT_ROW + 1)) {
+    if (!few && (c.n == 5 || c.n == 113)) {
         for (int count = 1; count <= MAX_COUNT; count++) test_tile(c, count, count % 4);
         return;
     }
@@ -68,8 +68,8 @@ int main(int argc, char **argv) {
     scratch_arena = new_arena(FS_SCRATCH);
 
     /* LONGEST columns do not fit scratch memory. */
-    static const int lengths[] = {1, 2, 3, 5, 8, 15, 16, 17, 31, 33, 63, 64, 65, 97, 1000, LONGEST};
-    static const int few[] = {1, 3, 17, 65};
+    static const int lengths[] = {1, 2, 3, 5, 8, 15, 16, 17, 31, 33, 63, 64, 65, 97, 111, 112, 113, 1000, LONGEST};
+    static const int few[] = {1, 3, 17, 65, 113};
     for (size_t i = 0; asked.few && i < sizeof few / sizeof *few; i++) test_length(&asked, few[i]);
     for (size_t i = 0; !asked.few && i < sizeof lengths / sizeof *lengths; i++) test_length(&asked, lengths[i]);
 

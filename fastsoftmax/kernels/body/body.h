@@ -58,8 +58,17 @@ enum { READ_AHEAD_f32 = 1024, READ_AHEAD_f64 = 2048 };
 /* How far ahead the lines of their results are fetched, in elements: what is stored next is in the first cache. */
 enum { STORE_AHEAD = 256 };
 
+/* Where logarithms are taken, what a row by itself costs is worth less of its time later: in float32, rows shorter
+ * than this go a row to a lane, too; longer ones if nothing of their size is written. */
+enum { SHORT_LOG_ROW_f32 = 80, SHORT_LOG_ROW_f64 = FS_SHORT_ROW };
+enum { SHORT_READ_ROW_f32 = 112, SHORT_READ_ROW_f64 = FS_SHORT_ROW };
+
 /* Rows of no more vectors are summed for their logarithms one by one, longer ones by runs (sum.h). */
 enum { FEW = 8 };
+
+/* a group of short rows, packed and, of a narrower type, wide */
+_Static_assert(2 * SHORT_READ_ROW_f32 * LANES_f32 * sizeof(float) <= FS_ROWS_SCRATCH, "FS_ROWS_SCRATCH");
+_Static_assert(2 * SHORT_READ_ROW_f64 * LANES_f64 * sizeof(double) <= FS_ROWS_SCRATCH, "FS_ROWS_SCRATCH");
 
 /* begun vectors are at most TOGETHER, a run ends with a turn, and low parts do not wait in memory (row_passes.h) */
 _Static_assert(SUMS_FROM_MEMORY_f64 == 0, "SUMS_FROM_MEMORY");

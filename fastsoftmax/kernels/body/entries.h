@@ -19,9 +19,9 @@ static NEVER_INLINE void S(softmax_columns)(const S(elem) *x, S(elem) *y, ptrdif
     S(columns)(x, y, columns, n, x_stride, y_stride, scratch, FS_SOFTMAX, negate, scale, ahead);
 }
 
-#define SHORT_OR(OP, LONG_ENOUGH_ROWS)                                                                               \
+#define SHORT_OR(OP, SHORTER_THAN, LONG_ENOUGH_ROWS)                                                                 \
     do {                                                                                                             \
-        if (n < FS_SHORT_ROW)                                                                                        \
+        if (n < T(SHORTER_THAN))                                                                                     \
             S(short_rows)(x, y, rows, n, x_stride, y_stride, scratch, fetch, OP, 0, NULL);                           \
         else                                                                                                         \
             LONG_ENOUGH_ROWS;                                                                                        \
@@ -56,12 +56,12 @@ static NEVER_INLINE void S(softmax_columns)(const S(elem) *x, S(elem) *y, ptrdif
 DEFINE_ENTRIES(softmax, FS_SOFTMAX, S(softmax_rows)(x, y, rows, n, x_stride, y_stride, scratch, fetch, 0, NULL),
                S(softmax_columns)(x, y, columns, n, x_stride, y_stride, scratch, 0, NULL, ahead))
 DEFINE_ENTRIES(log_softmax, FS_LOG_SOFTMAX,
-               SHORT_OR(FS_LOG_SOFTMAX, S(rows_log_softmax)(x, y, rows, n, x_stride, y_stride, fetch)),
+               SHORT_OR(FS_LOG_SOFTMAX, SHORT_LOG_ROW, S(rows_log_softmax)(x, y, rows, n, x_stride, y_stride, fetch)),
                COLUMNS(FS_LOG_SOFTMAX))
 DEFINE_ENTRIES(softmin, FS_SOFTMIN, S(softmax_rows)(x, y, rows, n, x_stride, y_stride, scratch, fetch, 1, NULL),
                S(softmax_columns)(x, y, columns, n, x_stride, y_stride, scratch, 1, NULL, ahead))
 DEFINE_ENTRIES(logsumexp, FS_LOGSUMEXP,
-               SHORT_OR(FS_LOGSUMEXP, S(rows_logsumexp)(x, y, rows, n, x_stride, y_stride, fetch)),
+               SHORT_OR(FS_LOGSUMEXP, SHORT_READ_ROW, S(rows_logsumexp)(x, y, rows, n, x_stride, y_stride, fetch)),
                COLUMNS(FS_LOGSUMEXP))
 #undef DEFINE_ENTRIES
 #undef COLUMNS

@@ -37,7 +37,7 @@ static ALWAYS_INLINE void S(rows_parts)(const S(elem) *x, ptrdiff_t rows, ptrdif
 static ALWAYS_INLINE void S(short_rows_parts)(const S(elem) *x, ptrdiff_t rows, ptrdiff_t n, ptrdiff_t stride,
                                               double *parts, T(elem) *scratch) {
     enum { W = T(LANES) };
-    T(elem) *memory = scratch + FS_SHORT_ROW * W;
+    T(elem) *memory = scratch + W * T(SHORT_READ_ROW);
     int once = 1;
     for (ptrdiff_t first = 0; first < rows; first += W) {
         const ptrdiff_t count = rows - first < W ? rows - first : W;
@@ -78,7 +78,7 @@ static void S(fs_parts)(const void *x, const fs_lines *lines, double *parts, voi
     const fs_fpenv callers = fpenv_enter();
     if (lines->step != 1)
         S(columns_parts)(x, lines->count, lines->n, lines->step, lines->ahead, parts, scratch);
-    else if (lines->n < FS_SHORT_ROW)
+    else if (lines->n < T(SHORT_READ_ROW))
         S(short_rows_parts)(x, lines->count, lines->n, lines->stride, parts, scratch);
     else
         S(rows_parts)(x, lines->count, lines->n, lines->stride, parts);

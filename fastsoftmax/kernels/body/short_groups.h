@@ -93,7 +93,7 @@ static ALWAYS_INLINE void T(groups_of)(const T(elem) *x, T(elem) *y, ptrdiff_t r
     }
 }
 
-/* Types: T. Max error, range, aliasing: as for rows; n < FS_SHORT_ROW, and no more rows than GROUPS groups of them.
+/* Types: T. Max error, range, aliasing: as for rows; no more rows than GROUPS groups of them.
  * scratch: n elements for each row of whole groups. Three functions, since one spills the registers of all. */
 static NEVER_INLINE void T(short_softmax)(const T(elem) *x, T(elem) *y, ptrdiff_t rows, ptrdiff_t n,
                                           ptrdiff_t x_stride, ptrdiff_t y_stride, T(elem) *scratch,

@@ -1,9 +1,9 @@
-/* Rows shorter than FS_SHORT_ROW, some groups of them at a time: those of a narrow type by way of the type they are
- * computed in (short_groups.h).
+/* Short rows (FS_SHORT_ROW, SHORT_LOG_ROW, SHORT_READ_ROW), some groups of them at a time: those of a narrow type by
+ * way of the type they are computed in (short_groups.h).
  *
  * Included once for each element type S, computed in T; see body.h. */
 
-/* Types: S, computed in T. Max error, range, aliasing: as for rows; n < FS_SHORT_ROW. */
+/* Types: S, computed in T. Max error, range, aliasing: as for rows; n small enough for scratch memory. */
 static ALWAYS_INLINE void S(short_rows)(const S(elem) *x, S(elem) *y, ptrdiff_t rows, ptrdiff_t n, ptrdiff_t x_stride,
                                         ptrdiff_t y_stride, T(elem) *scratch, const fs_fetch *fetch, fs_operation op,
                                         int negate, const double *scale) {
