@@ -42,6 +42,9 @@ enum { BATCH = 8 };
 /* Columns that cross so many bytes write each of their lines once, and no cache keeps it until it is wanted: stores
  * past the caches save reading the lines first. So do the gradients' rows, which read twice as much as they write. */
 enum { STREAM_FROM = 1024 * 1024 };
+/* Columns of fewer elements than this are few long lines, which the hardware fetches as well as any row, and where
+ * the results end in a cache they are quicker by ordinary stores: only so many bytes of them go past the caches. */
+enum { FEW_LINES = 40, STREAM_FEW_FROM = 8 * 1024 * 1024 };
 
 /* How columns are stored: a cache has their lines; or these are fetched early; or whole lines, aligned, go past the
  * caches. */

@@ -171,7 +171,7 @@ static ALWAYS_INLINE void S(put_lines)(const S(strip) *strip, const T(elem) *fro
 static ALWAYS_INLINE void S(put_strip)(const S(strip) *strip, const T(elem) *from, ptrdiff_t across, ptrdiff_t stride,
                                        S(elem) *y, ptrdiff_t y_stride, fs_operation op) {
     const ptrdiff_t bytes = y_stride * (ptrdiff_t)sizeof *y;
-    const int far = strip->n * bytes >= STREAM_FROM;
+    const int far = strip->n * bytes >= (strip->n < FEW_LINES ? STREAM_FEW_FROM : STREAM_FROM);
     if (!far && !strip->next) {
         S(put_lines)(strip, from, across, stride, y, y_stride, op, NEAR);
     } else if (!far || ((uintptr_t)y | (uintptr_t)bytes) % 64 != 0) {
