@@ -29,6 +29,11 @@ SAMPLE_NS = 200_000
 _BUDGET_NS, _LEAST_ROUNDS = 2e9, 5
 # A call this long finds the caches as it leaves them: no untimed call before it.
 _LONG_NS = 1e7
+# Shorter ones are timed alone when they fill a sample. Where the others' arrays went through the
+# last cache between, such a call is as quick as it gets only after some of its kind: on a Xeon, the
+# fifth. With fewer, whoever has most ways to be timed, one after another on the same arrays, would
+# win.
+_SETTLING_CALLS = 4
 # With threads, the teams of other libraries spin for a while after their last region.
 _SETTLE_S = 0.004
 
@@ -62,7 +67,7 @@ def prepare(cell: Cell, name: str, x: np.ndarray) -> list[Call]:
     )
 
 
-def sample(call: Call, number: int, warm: bool, cell: Cell, evict: Evictor | None) -> float:
+def sample(call: Call, number: int, warm: int, cell: Cell, evict: Evictor | None) -> float:
     """Nanoseconds per call of one sample."""
     if cell.threads > 1:
         time.sleep(_SETTLE_S)
@@ -79,12 +84,13 @@ def interleave(
     """Samples of each call, in the order of the rounds, and how often each sample calls it."""
     numbers, least, warm = [], [], []
     for call in calls:
-        once = max(call.nanoseconds(1, warm=False), 1.0)
+        once = max(call.nanoseconds(1, warm=0), 1.0)
         if once < _LONG_NS:
             once = max(call.nanoseconds(max(1, round(1e5 / once))), 1.0)
         numbers.append(max(1, round(SAMPLE_NS / once)))
         least.append(min(rounds, max(_LEAST_ROUNDS, int(_BUDGET_NS / once))))
-        warm.append(once < _LONG_NS or cell.threads > 1)
+        untimed = _SETTLING_CALLS if numbers[-1] == 1 and once < _LONG_NS else 1
+        warm.append(untimed if once < _LONG_NS or cell.threads > 1 else 0)
     samples: list[list[float]] = [[] for _ in calls]
     gc.collect()
     gc.disable()

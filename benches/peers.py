@@ -75,10 +75,10 @@ class Call:
         # Default arguments of the timed function would be locals; globals are cached as well.
         return Timer(f"func({', '.join(passed)})", timer=time.perf_counter_ns, globals=names)
 
-    def nanoseconds(self, number: int, warm: bool = True) -> float:
-        """Nanoseconds one call took, over `number` of them, after an untimed one if `warm`."""
+    def nanoseconds(self, number: int, warm: int = 1) -> float:
+        """Nanoseconds one call took, over `number` of them, after `warm` untimed ones."""
         with self.context():
-            if warm:
+            for _ in range(warm):
                 self.func(*self.args, **self.kwargs)
             return self.timer.timeit(number) / number
 
@@ -91,7 +91,7 @@ def quickest(calls: Sequence[Call]) -> list[Call]:
     number = [max(1, round(5e5 / once)) for once in best]
     for _ in range(5 if max(best) < 1e7 else 2):
         for i, call in enumerate(calls):
-            best[i] = min(best[i], call.nanoseconds(number[i], warm=number[i] > 1))
+            best[i] = min(best[i], call.nanoseconds(number[i], warm=int(number[i] > 1)))
     order = sorted(range(len(calls)), key=best.__getitem__)
     return [calls[i] for i in order if best[i] <= 1.3 * best[order[0]]]
 
