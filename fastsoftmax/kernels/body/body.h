@@ -61,8 +61,9 @@ enum { READ_AHEAD_f32 = 1024, READ_AHEAD_f64 = 2048 };
 /* How far ahead the lines of their results are fetched, in elements: what is stored next is in the first cache. */
 enum { STORE_AHEAD = 256 };
 
-/* Where logarithms are taken, what a row by itself costs is worth less of its time later: in float32, rows shorter
- * than this go a row to a lane, too; longer ones if nothing of their size is written. */
+/* A row by itself costs its maximum and its sum across the lanes. Where logarithms are taken in float32, that
+ * outweighs a transposition for longer rows than in softmax: rows shorter than this go a row to a lane, too, and
+ * still longer ones if nothing of their size is written. */
 enum { SHORT_LOG_ROW_f32 = 80, SHORT_LOG_ROW_f64 = FS_SHORT_ROW };
 enum { SHORT_READ_ROW_f32 = 112, SHORT_READ_ROW_f64 = FS_SHORT_ROW };
 
