@@ -21,7 +21,7 @@ enum { TOGETHER_f32 = 2, TOGETHER_f64 = 2 };
  * And whether they wait in memory for a sum that takes them one by one: it takes less to load half a vector than
  * to take one apart, and there are few registers. In float64 the additions and multiplications themselves take the
  * time. */
-enum { OVERLAP_f32 = 2, OVERLAP_RUNS_f32 = 0, SUMS_FROM_MEMORY_f32 = 1 };
+enum { OVERLAP_f32 = 1, OVERLAP_RUNS_f32 = 0, SUMS_FROM_MEMORY_f32 = 1 };
 enum { OVERLAP_f64 = 0, OVERLAP_RUNS_f64 = 0, SUMS_FROM_MEMORY_f64 = 0 };
 
 enum { LANES_f32 = 16, LANES_f64 = 8 };
