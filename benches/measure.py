@@ -89,8 +89,10 @@ def interleave(
             once = max(call.nanoseconds(max(1, round(1e5 / once))), 1.0)
         numbers.append(max(1, round(SAMPLE_NS / once)))
         least.append(min(rounds, max(_LEAST_ROUNDS, int(_BUDGET_NS / once))))
-        untimed = _SETTLING_CALLS if numbers[-1] == 1 and once < _LONG_NS else 1
-        warm.append(untimed if once < _LONG_NS or cell.threads > 1 else 0)
+        if once >= _LONG_NS:
+            warm.append(int(cell.threads > 1))
+        else:
+            warm.append(_SETTLING_CALLS if numbers[-1] == 1 else 1)
     samples: list[list[float]] = [[] for _ in calls]
     gc.collect()
     gc.disable()
