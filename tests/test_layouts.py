@@ -87,13 +87,44 @@ def test_hard_inputs_as_columns(op, dtype):
 
 @pytest.mark.parametrize("op", OPS)
 @pytest.mark.parametrize("dtype", FLOATS)
-@pytest.mark.parametrize("shape", [(1000, 50, 16), (1500, 20, 21), (40, 300, 100), (70000, 3, 5)])
+@pytest.mark.parametrize(
+    "shape", [(1000, 50, 16), (1500, 20, 21), (40, 300, 100), (70000, 3, 5), (9, 40, 1000)]
+)
 def test_many_samples_of_few_columns_have_the_bits_of_one(op, dtype, shape):
     """The next sample is fetched meanwhile, which must show nowhere."""
     x = inputs.normal(dtype, shape, seed=0)
     result = call(op, x, 1)
     for i in (0, 1, shape[0] // 2, shape[0] - 1):
         assert same_bits(result[i], call(op, x[i : i + 1].copy(), 1)[0])
+
+
+@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("shape", [(10, 30_000), (40, 10_007), (300, 1_104), (600, 500)])
+def test_strips_of_columns_have_the_bits_of_few(op, dtype, shape):
+    """One strip is written while the next is begun, where an array outgrows the caches."""
+    x = inputs.normal(dtype, shape, seed=0)
+    x[3, shape[1] // 2] = -np.inf  # a strip that is read twice, and those after it
+    result = call(op, x, 0)
+    for first in (0, 250, shape[1] // 2 - 5, shape[1] - 21):
+        columns = np.s_[..., first : first + 21]
+        assert same_bits(result[columns], call(op, x[columns].copy(), 0))
+    if op != "logsumexp":
+        assert same_bits(call(op, x, 0, out=x), result)
+
+
+@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("n", [64, 100, 1000, 4097])
+def test_groups_of_rows_have_the_bits_of_one(op, dtype, n):
+    """Rows are ended while those of the next group begin."""
+    x = inputs.normal(dtype, (37, n), seed=0)
+    x[20, 5] = -np.inf  # a group that is read twice, and those after it
+    result = call(op, x, 1)
+    for i in range(37):
+        assert same_bits(result[i], call(op, x[i], 0))
+    if op != "logsumexp":
+        assert same_bits(call(op, x, 1, out=x), result)
 
 
 @pytest.mark.parametrize("dtype", FLOATS)

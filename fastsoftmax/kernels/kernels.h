@@ -59,8 +59,9 @@ typedef void (*fs_rows_fn)(const void *x, void *y, ptrdiff_t rows, ptrdiff_t n, 
                            ptrdiff_t y_stride, void *scratch, const fs_fetch *fetch);
 
 /* A strip of columns: element j of column i is x[j * x_stride + i], for i < columns and j < n.
- * FS_LOGSUMEXP writes y[i]. scratch: FS_SCRATCH bytes. `ahead`: how many elements further on, in x as in y, is what
- * to fetch meanwhile, a hint; 0 for what lies beside the strip. Otherwise as for rows. */
+ * FS_LOGSUMEXP writes y[i]. scratch, aligned to 64: FS_SCRATCH bytes, or n + 2 elements of at least four bytes for
+ * each of the columns if that is less, their number rounded up to 16. `ahead`: how many elements further on, in x as
+ * in y, is what to fetch meanwhile, a hint; 0 for what lies beside the strip. Otherwise as for rows. */
 typedef void (*fs_columns_fn)(const void *x, void *y, ptrdiff_t columns, ptrdiff_t n, ptrdiff_t x_stride,
                               ptrdiff_t y_stride, void *scratch, ptrdiff_t ahead);
 
@@ -108,8 +109,7 @@ typedef struct {
 } fs_wanted;
 
 /* `parts` are two numbers a line: its maximum, and log(sum(exp(x - maximum))). `scale` is one number a line. A class
- * below 0 is none. scratch, aligned to 64: FS_ROWS_SCRATCH bytes for rows; for columns FS_SCRATCH, or n + 2 elements
- * of at least four bytes for each of them if that is less, their number rounded up to 16. */
+ * below 0 is none. scratch: as for rows, or for columns. */
 typedef struct {
     void (*parts)(const void *x, const fs_lines *, double *parts, void *scratch);
     /* the element of each line's class, 0 where it has none */

@@ -111,7 +111,7 @@ static void run(call c, int record) {
     memcpy(before, y, y_bytes);
 
     const unsigned char *x_seen = c.in_place ? x : x + x_arena.read_only;
-    const size_t scratch_bytes = c.form == ROWS ? FS_ROWS_SCRATCH : FS_SCRATCH;
+    const size_t scratch_bytes = c.form == COLUMNS ? scratch_of_columns(c.type, c.count, c.n) : FS_ROWS_SCRATCH;
     void *scratch = unwritten(scratch_arena.end - scratch_bytes, scratch_bytes);
     /* a hint may point to where nobody may read */
     const fs_fetch guarded = {(const char *)scratch_arena.end, (const char *)x_arena.end, 4096};

@@ -86,12 +86,8 @@ static const void *put_numbers(const call *c, arena a, const void *numbers, int 
     return to + a.read_only;
 }
 
-/* As little scratch memory as the contract allows, so that its end is guarded. */
 static void *scratch_for(const call *c) {
-    const size_t columns = (size_t)(c->count + 15) / 16 * 16;
-    size_t bytes = size_of(computed_in(c->type)) * (size_t)(c->n + 2) * columns;
-    if (c->form == ROWS) bytes = FS_ROWS_SCRATCH;
-    if (bytes > FS_SCRATCH) bytes = FS_SCRATCH;
+    const size_t bytes = c->form == ROWS ? FS_ROWS_SCRATCH : scratch_of_columns(c->type, c->count, c->n);
     return unwritten(scratch_arena.end - bytes, bytes);
 }
 

@@ -41,8 +41,6 @@ static int64_t pool_class[MAX_POOL];
 static double pool_scale[MAX_POOL], pool_value[MAX_POOL], pool_top[MAX_POOL];
 static long double pool_tail[MAX_POOL];
 
-static fs_type computed_in(fs_type type) { return type == FS_F64 ? FS_F64 : FS_F32; }
-
 /* Whatever rounds, overflows or vanishes in one of the types. */
 static double value_to_narrow(int i) {
     static const double values[] = {

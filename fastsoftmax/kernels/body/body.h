@@ -37,7 +37,7 @@ enum { FIRST_BYTES = 32 * 1024, FIRST_WAY = 4 * 1024 };
 
 /* So many vectors of columns take each stage together: a stage that is a chain of dependent steps, as the division by
  * a sum, overlaps with those of others. */
-enum { BATCH = 8 };
+enum { BATCH = 2 };
 
 /* Columns that cross so many bytes write each of their lines once, and no cache keeps it until it is wanted: stores
  * past the caches save reading the lines first. So do the gradients' rows, which read twice as much as they write. */
@@ -53,6 +53,10 @@ enum { NEAR, FETCHED, PAST_CACHES };
 /* The rows of a group are so many bytes: the first cache holds what the last stage reads again, the results and what
  * is fetched meanwhile. Where no stage reads anything again, more rows share what a group costs. */
 enum { GROUP_BYTES = 16 * 1024, READ_GROUP_BYTES = 64 * 1024 };
+
+/* Groups of longer rows do not stay open (rows.h): the second cache would no longer have what ends them,
+ * exponentials, or the rows beside their results. */
+enum { OPEN_SOFTMAX_BYTES = 640 * 1024, OPEN_LOG_BYTES = 256 * 1024 };
 
 /* What rows of softmax and of the gradients are fetched ahead, in elements: rows, or as much of a long one, which is
  * soon reached. */

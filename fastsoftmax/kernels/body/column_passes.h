@@ -15,14 +15,25 @@ static ALWAYS_INLINE T(bounds) T(column_bounds)(const T(elem) *x, ptrdiff_t stri
     return bounds;
 }
 
+static ALWAYS_INLINE int T(exp_once)(const T(elem) *x, ptrdiff_t stride, ptrdiff_t n, T(fetched) fetched, T(elem) *e,
+                                     ptrdiff_t e_step, T(sum) *sum, T(open_lines) *open) {
+    T(bounds) bounds;
+    *sum = T(exp_and_sum)(x, stride, e, e_step, n, 0, T(ordinary_reference)(), fetched, &bounds, T(no_row)(), open,
+                          (T(how)){.ordinary = 1, .kept = 1, .checked = 1, .ends = FS_SOFTMAX});
+    return T(is_ordinary)(bounds);
+}
+
 /* The exponentials, `e_step` from line to line in e, and their sum, if all columns are ordinary; else 0. While it
  * reads x it fetches what is needed next. Aliasing: e may be x, but then x is lost. */
 static NEVER_INLINE int T(column_exp_once)(const T(elem) *x, ptrdiff_t stride, ptrdiff_t n, T(fetched) fetched,
                                            T(elem) *e, ptrdiff_t e_step, T(sum) *sum) {
-    T(bounds) bounds;
-    *sum = T(exp_and_sum)(x, stride, e, e_step, n, 0, T(ordinary_reference)(), fetched, &bounds,
-                          (T(how)){.ordinary = 1, .kept = 1, .checked = 1});
-    return T(is_ordinary)(bounds);
+    return T(exp_once)(x, stride, n, fetched, e, e_step, sum, NULL);
+}
+
+/* And meanwhile as many results of another strip are written. */
+static NEVER_INLINE int T(column_exp_open)(const T(elem) *x, ptrdiff_t stride, ptrdiff_t n, T(fetched) fetched,
+                                           T(elem) *e, ptrdiff_t e_step, T(sum) *sum, T(open_lines) *open) {
+    return T(exp_once)(x, stride, n, fetched, e, e_step, sum, open);
 }
 
 /* The same of any columns. */
@@ -32,16 +43,16 @@ static NEVER_INLINE void T(column_exp_twice)(const T(elem) *x, ptrdiff_t stride,
     const T(reference) ref = T(make_reference)(bounds.top);
     const T(how) how = {.kept = 1}, ordinary = {.ordinary = 1, .kept = 1};
     const T(fetched) again = {x, NULL};
-    *sum = T(is_ordinary)(bounds) ? T(exp_and_sum)(x, stride, e, e_step, n, 0, ref, again, NULL, ordinary)
-                                  : T(exp_and_sum)(x, stride, e, e_step, n, 0, ref, again, NULL, how);
+    *sum = T(is_ordinary)(bounds)
+               ? T(exp_and_sum)(x, stride, e, e_step, n, 0, ref, again, NULL, T(no_row)(), NULL, ordinary)
+               : T(exp_and_sum)(x, stride, e, e_step, n, 0, ref, again, NULL, T(no_row)(), NULL, how);
 }
 
-/* For the logarithms: the maxima, and the sums of all but one maximum of each column. */
-static NEVER_INLINE int T(column_rest_once)(const T(elem) *x, ptrdiff_t stride, ptrdiff_t n, T(fetched) fetched,
-                                            T(v) *top, T(rest) *rest) {
+static ALWAYS_INLINE int T(rest_once)(const T(elem) *x, ptrdiff_t stride, ptrdiff_t n, T(fetched) fetched, T(v) *top,
+                                      T(rest) *rest, T(open_lines) *open) {
     T(bounds) bounds;
-    rest->sum = T(exp_and_sum)(x, stride, NULL, 0, n, 0, T(ordinary_reference)(), fetched, &bounds,
-                               (T(how)){.ordinary = 1, .bounded = 1, .rest = 1});
+    rest->sum = T(exp_and_sum)(x, stride, NULL, 0, n, 0, T(ordinary_reference)(), fetched, &bounds, T(no_row)(), open,
+                               (T(how)){.ordinary = 1, .bounded = 1, .rest = 1, .ends = FS_LOG_SOFTMAX});
     if (!T(is_ordinary)(bounds)) return 0;
     T(refer_to_top)(&rest->sum, bounds.top);
     T(others)(rest, T(set1)(0));
@@ -49,19 +60,33 @@ static NEVER_INLINE int T(column_rest_once)(const T(elem) *x, ptrdiff_t stride, 
     return 1;
 }
 
+/* For the logarithms: the maxima, and the sums of all but one maximum of each column. */
+static NEVER_INLINE int T(column_rest_once)(const T(elem) *x, ptrdiff_t stride, ptrdiff_t n, T(fetched) fetched,
+                                            T(v) *top, T(rest) *rest) {
+    return T(rest_once)(x, stride, n, fetched, top, rest, NULL);
+}
+
+static NEVER_INLINE int T(column_rest_open)(const T(elem) *x, ptrdiff_t stride, ptrdiff_t n, T(fetched) fetched,
+                                            T(v) *top, T(rest) *rest, T(open_lines) *open) {
+    return T(rest_once)(x, stride, n, fetched, top, rest, open);
+}
+
 static NEVER_INLINE void T(column_rest_twice)(const T(elem) *x, ptrdiff_t stride, ptrdiff_t n, T(v) *top,
                                               T(rest) *rest) {
     const T(reference) ref = T(make_reference)(T(column_bounds)(x, stride, n).top);
     T(bounds) bounds; /* again: what is left out is found on the way */
-    rest->sum = T(exp_and_sum)(x, stride, NULL, 0, n, 0, ref, (T(fetched)){x, NULL}, &bounds,
+    rest->sum = T(exp_and_sum)(x, stride, NULL, 0, n, 0, ref, (T(fetched)){x, NULL}, &bounds, T(no_row)(), NULL,
                                (T(how)){.bounded = 1, .rest = 1});
     T(others)(rest, T(set1)(0));
     *top = bounds.top;
 }
 
-/* By reading once, while that goes well. */
+/* By reading once, while that goes well. Meanwhile as many results of `open`, unless it is NULL, are written. */
 static ALWAYS_INLINE void T(column_rest)(const T(elem) *x, ptrdiff_t stride, ptrdiff_t n, T(fetched) fetched,
-                                         int *once, T(v) *top, T(rest) *rest) {
-    if (*once) *once = T(column_rest_once)(x, stride, n, fetched, top, rest);
+                                         T(open_lines) *open, int *once, T(v) *top, T(rest) *rest) {
+    if (*once && open)
+        *once = T(column_rest_open)(x, stride, n, fetched, top, rest, open);
+    else if (*once)
+        *once = T(column_rest_once)(x, stride, n, fetched, top, rest);
     if (!*once) T(column_rest_twice)(x, stride, n, top, rest);
 }

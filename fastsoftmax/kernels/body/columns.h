@@ -103,14 +103,18 @@ static ALWAYS_INLINE S(strip) S(make_strip)(const S(elem) *x, ptrdiff_t columns,
     return strip;
 }
 
-/* The exponentials of the vector at column i, to e, and their sum; by reading once while that goes well. */
-static ALWAYS_INLINE void S(strip_exp)(const S(strip) *strip, ptrdiff_t i, int *once, T(sum) *sum) {
+/* The exponentials of the vector at column i, to e, and their sum; by reading once while that goes well. Meanwhile as
+ * many results of `open`, unless it is NULL, are written. */
+static ALWAYS_INLINE void S(strip_exp)(const S(strip) *strip, ptrdiff_t i, T(open_lines) *open, int *once,
+                                       T(sum) *sum) {
     enum { W = T(LANES) };
     const ptrdiff_t n = strip->n;
     const T(elem) *from = strip->from + i * strip->across;
     T(elem) *e = strip->e + i * n;
     if (*once) {
-        *once = T(column_exp_once)(from, strip->stride, n, (T(fetched)){from + strip->ahead, NULL}, e, W, sum);
+        const T(fetched) fetched = {from + strip->ahead, NULL};
+        *once = open ? T(column_exp_open)(from, strip->stride, n, fetched, e, W, sum, open)
+                     : T(column_exp_once)(from, strip->stride, n, fetched, e, W, sum);
         if (*once) return;
         const ptrdiff_t columns = strip->columns - i;
         if (from == e)
@@ -120,15 +124,16 @@ static ALWAYS_INLINE void S(strip_exp)(const S(strip) *strip, ptrdiff_t i, int *
 }
 
 /* The same for the logarithms. */
-static ALWAYS_INLINE void S(strip_rest)(const S(strip) *strip, ptrdiff_t i, int *once, T(v) *top, T(rest) *rest) {
+static ALWAYS_INLINE void S(strip_rest)(const S(strip) *strip, ptrdiff_t i, T(open_lines) *open, int *once, T(v) *top,
+                                        T(rest) *rest) {
     const T(elem) *from = strip->from + i * strip->across;
-    T(column_rest)(from, strip->stride, strip->n, (T(fetched)){from + strip->ahead, NULL}, once, top, rest);
+    T(column_rest)(from, strip->stride, strip->n, (T(fetched)){from + strip->ahead, NULL}, open, once, top, rest);
 }
 
-/* How many columns fit a strip, whole vectors; 0 if not even one does. */
-static ALWAYS_INLINE ptrdiff_t S(strip_width)(ptrdiff_t n) {
+/* How many columns fit a strip of `bytes`, whole vectors; 0 if not even one does. */
+static ALWAYS_INLINE ptrdiff_t S(strip_width)(ptrdiff_t n, ptrdiff_t bytes) {
     const ptrdiff_t column = (n + 2) * (ptrdiff_t)sizeof(T(elem));
-    ptrdiff_t fit = STRIP_BYTES / column;
+    ptrdiff_t fit = bytes / column;
     if (fit < STRIP_COLUMNS) fit = FS_SCRATCH / column < STRIP_COLUMNS ? FS_SCRATCH / column : STRIP_COLUMNS;
     return fit / T(LANES) *T(LANES);
 }
@@ -168,13 +173,19 @@ static ALWAYS_INLINE void S(put_lines)(const S(strip) *strip, const T(elem) *fro
     }
 }
 
-static ALWAYS_INLINE void S(put_strip)(const S(strip) *strip, const T(elem) *from, ptrdiff_t across, ptrdiff_t stride,
-                                       S(elem) *y, ptrdiff_t y_stride, fs_operation op) {
+static ALWAYS_INLINE int S(way_of)(const S(strip) *strip, const S(elem) *y, ptrdiff_t y_stride) {
     const ptrdiff_t bytes = y_stride * (ptrdiff_t)sizeof *y;
     const int far = strip->n * bytes >= (strip->n < FEW_LINES ? STREAM_FEW_FROM : STREAM_FROM);
-    if (!far && !strip->next) {
+    if (!far) return strip->next ? FETCHED : NEAR;
+    return ((uintptr_t)y | (uintptr_t)bytes) % 64 != 0 ? FETCHED : PAST_CACHES;
+}
+
+static ALWAYS_INLINE void S(put_strip)(const S(strip) *strip, const T(elem) *from, ptrdiff_t across, ptrdiff_t stride,
+                                       S(elem) *y, ptrdiff_t y_stride, fs_operation op) {
+    const int way = S(way_of)(strip, y, y_stride);
+    if (way == NEAR) {
         S(put_lines)(strip, from, across, stride, y, y_stride, op, NEAR);
-    } else if (!far || ((uintptr_t)y | (uintptr_t)bytes) % 64 != 0) {
+    } else if (way == FETCHED) {
         S(put_lines)(strip, from, across, stride, y, y_stride, op, FETCHED);
     } else {
         S(put_lines)(strip, from, across, stride, y, y_stride, op, PAST_CACHES);
@@ -182,47 +193,107 @@ static ALWAYS_INLINE void S(put_strip)(const S(strip) *strip, const T(elem) *fro
     }
 }
 
-/* Softmax of a strip; of -x with `negate`. */
-static ALWAYS_INLINE void S(strip_softmax)(const S(elem) *x, S(elem) *y, ptrdiff_t columns, ptrdiff_t n,
-                                           ptrdiff_t x_stride, ptrdiff_t y_stride, T(elem) *scratch, int negate,
-                                           const double *scale, ptrdiff_t next, int *once) {
+/* The same, to be done later: of whole vectors, where S is T. What the caller would have fetched is not: the stores
+ * are far enough between. */
+static ALWAYS_INLINE T(open_lines) S(open_strip)(const S(strip) *strip, const T(elem) *from, ptrdiff_t across,
+                                                 ptrdiff_t stride, S(elem) *y, ptrdiff_t y_stride) {
+    const int way = S(way_of)(strip, y, y_stride);
+    return (T(open_lines)){.value = from,
+                           .y = (void *)y,
+                           .a = strip->a,
+                           .b = strip->b,
+                           .across = across,
+                           .stride = stride,
+                           .y_stride = y_stride,
+                           .columns = strip->columns,
+                           .left = strip->n,
+                           .past_caches = way == PAST_CACHES,
+                           .ahead = way == FETCHED && !strip->next ? AHEAD * y_stride : 0};
+}
+
+/* What a call is to do; of -x with `negate`; each column times its own scale, unless that is NULL. */
+typedef struct {
+    const S(elem) *x;
+    S(elem) *y;
+    ptrdiff_t n, x_stride, y_stride;
+    int negate;
+    const double *scale;
+    ptrdiff_t next; /* what the caller says of what to fetch, or 0 */
+} S(columns_call);
+
+/* And how far it is: whether columns are still read once; the strip before this one, whose results are written while
+ * this one is begun; whether this one waits in turn. */
+typedef struct {
+    int once, stays_open;
+    T(open_lines) open;
+} S(columns_state);
+
+/* Whether any strip is open, which only those of a type that is computed in ever are. */
+static ALWAYS_INLINE int S(has_open)(const S(columns_state) *state) {
+    return OPEN_GROUPS && sizeof(S(elem)) == sizeof(T(elem)) && state->open.left > 0;
+}
+
+static ALWAYS_INLINE int S(stays_open)(const S(columns_state) *state) {
+    return OPEN_GROUPS && sizeof(S(elem)) == sizeof(T(elem)) && state->stays_open;
+}
+
+/* What has not been written of the strip before is written, then this strip's results are, or wait. */
+static ALWAYS_INLINE void S(end_strip)(const S(strip) *strip, const T(elem) *from, ptrdiff_t across, ptrdiff_t stride,
+                                       S(elem) *y, ptrdiff_t y_stride, fs_operation op, S(columns_state) *state) {
+    if (S(has_open)(state)) T(close_lines)(&state->open, op);
+    if (S(stays_open)(state) && strip->columns % T(LANES) == 0)
+        state->open = S(open_strip)(strip, from, across, stride, y, y_stride);
+    else
+        S(put_strip)(strip, from, across, stride, y, y_stride, op);
+}
+
+/* Softmax of a strip, `count` columns from column `first` on. */
+static ALWAYS_INLINE void S(strip_softmax)(const S(columns_call) *call, ptrdiff_t first, ptrdiff_t count,
+                                           T(elem) *scratch, S(columns_state) *state) {
     enum { W = T(LANES) };
-    const S(strip) strip = S(make_strip)(x, columns, n, x_stride, negate, scratch, next);
-    for (ptrdiff_t first = 0; first < strip.width; first += BATCH * W) {
-        const ptrdiff_t end = strip.width - first < BATCH * W ? strip.width : first + BATCH * W;
+    const double *scale = call->scale ? call->scale + first : NULL;
+    const S(strip) strip =
+        S(make_strip)(call->x + first, count, call->n, call->x_stride, call->negate, scratch, call->next);
+    T(open_lines) *const open = S(has_open)(state) ? &state->open : NULL;
+    for (ptrdiff_t at = 0; at < strip.width; at += BATCH * W) {
+        const ptrdiff_t end = strip.width - at < BATCH * W ? strip.width : at + BATCH * W;
         T(sum) sums[BATCH];
-        for (ptrdiff_t i = first, k = 0; i < end; i += W, k++) S(strip_exp)(&strip, i, once, &sums[k]);
-        for (ptrdiff_t i = first, k = 0; i < end; i += W, k++) {
-            const T(factor) factor = S(factors)(scale ? scale + i : NULL, columns - i, &sums[k]);
+        for (ptrdiff_t i = at, k = 0; i < end; i += W, k++) S(strip_exp)(&strip, i, open, &state->once, &sums[k]);
+        for (ptrdiff_t i = at, k = 0; i < end; i += W, k++) {
+            const T(factor) factor = S(factors)(scale ? scale + i : NULL, count - i, &sums[k]);
             T(store)(strip.a + i, factor.hi);
             T(store)(strip.b + i, factor.lo);
         }
     }
-    S(put_strip)(&strip, strip.e, n, W, y, y_stride, FS_SOFTMAX);
+    S(end_strip)(&strip, strip.e, call->n, W, call->y + first, call->y_stride, FS_SOFTMAX, state);
 }
 
 /* log_softmax or logsumexp of a strip. */
-static ALWAYS_INLINE void S(strip_log)(const S(elem) *x, S(elem) *y, ptrdiff_t columns, ptrdiff_t n,
-                                       ptrdiff_t x_stride, ptrdiff_t y_stride, T(elem) *scratch, fs_operation op,
-                                       ptrdiff_t next, int *once) {
+static ALWAYS_INLINE void S(strip_log)(const S(columns_call) *call, ptrdiff_t first, ptrdiff_t count,
+                                       T(elem) *scratch, fs_operation op, S(columns_state) *state) {
     enum { W = T(LANES) };
-    const S(strip) strip = S(make_strip)(x, columns, n, x_stride, 0, scratch, next);
-    for (ptrdiff_t first = 0; first < strip.width; first += BATCH * W) {
-        const ptrdiff_t end = strip.width - first < BATCH * W ? strip.width : first + BATCH * W;
+    const S(elem) *x = call->x + first;
+    S(elem) *y = call->y + first;
+    const S(strip) strip = S(make_strip)(x, count, call->n, call->x_stride, 0, scratch, call->next);
+    T(open_lines) *const open = op != FS_LOGSUMEXP && S(has_open)(state) ? &state->open : NULL;
+    for (ptrdiff_t at = 0; at < strip.width; at += BATCH * W) {
+        const ptrdiff_t end = strip.width - at < BATCH * W ? strip.width : at + BATCH * W;
         T(v) top[BATCH];
         T(rest) rest[BATCH];
-        for (ptrdiff_t i = first, k = 0; i < end; i += W, k++) S(strip_rest)(&strip, i, once, &top[k], &rest[k]);
-        for (ptrdiff_t i = first, k = 0; i < end; i += W, k++) {
+        for (ptrdiff_t i = at, k = 0; i < end; i += W, k++)
+            S(strip_rest)(&strip, i, open, &state->once, &top[k], &rest[k]);
+        for (ptrdiff_t i = at, k = 0; i < end; i += W, k++) {
             if (op == FS_LOGSUMEXP) {
                 const T(v) result = T(logsumexp)(top[k], &rest[k]);
-                S(put_logsumexp)(y + i, 1, result, top[k], columns - i, x + i, n, 1, x_stride);
+                S(put_logsumexp)(y + i, 1, result, top[k], count - i, x + i, call->n, 1, call->x_stride);
             } else {
                 T(store)(strip.a + i, top[k]);
                 T(store)(strip.b + i, T(log_tail)(top[k], &rest[k]));
             }
         }
     }
-    if (op == FS_LOG_SOFTMAX) S(put_strip)(&strip, strip.from, strip.across, strip.stride, y, y_stride, op);
+    if (op == FS_LOG_SOFTMAX)
+        S(end_strip)(&strip, strip.from, strip.across, strip.stride, y, call->y_stride, op, state);
 }
 
 /* A vector of columns too long for scratch memory: it is read two or three times, where it is. */
@@ -298,22 +369,40 @@ static NEVER_INLINE void S(long_columns)(const S(elem) *x, S(elem) *y, ptrdiff_t
     }
 }
 
+/* Whether strips stay open, so that one's results are written while the next is begun (as groups of rows, rows.h):
+ * where these do not come from a near cache, and both have room in scratch memory. */
+static ALWAYS_INLINE int S(strips_stay_open)(ptrdiff_t n, ptrdiff_t y_stride, ptrdiff_t width, ptrdiff_t ahead) {
+    const int far = ahead || n * y_stride * (ptrdiff_t)sizeof(S(elem)) >= STREAM_FROM;
+    return OPEN_GROUPS && sizeof(S(elem)) == sizeof(T(elem)) && far &&
+           2 * width * (n + 2) * (ptrdiff_t)sizeof(T(elem)) <= FS_SCRATCH;
+}
+
 /* Types: S, computed in T. Max error, range, aliasing, scale: as for rows; last bits may differ from theirs. */
 static ALWAYS_INLINE void S(columns)(const S(elem) *x, S(elem) *y, ptrdiff_t columns, ptrdiff_t n, ptrdiff_t x_stride,
                                      ptrdiff_t y_stride, T(elem) *scratch, fs_operation op, int negate,
                                      const double *scale, ptrdiff_t ahead) {
-    const ptrdiff_t fit = S(strip_width)(n);
+    const ptrdiff_t half = S(strip_width)(n, STRIP_BYTES / 2);
+    const int open = op != FS_LOGSUMEXP && S(strips_stay_open)(n, y_stride, half, ahead);
+    const ptrdiff_t fit = open ? half : S(strip_width)(n, STRIP_BYTES);
     if (fit == 0) {
         S(long_columns)(x, y, columns, n, x_stride, y_stride, op, negate, scale);
         return;
     }
-    int once = !scale || are_moderate(scale, columns, n);
+    const S(columns_call) call = {x, y, n, x_stride, y_stride, negate, scale, ahead};
+    S(columns_state) state = {.once = !scale || are_moderate(scale, columns, n)};
+    /* no more than all columns need, filled up to whole vectors */
+    const ptrdiff_t width = (S(next_strip)(columns, fit) + T(LANES) - 1) / T(LANES) *T(LANES);
+    T(elem) *memory = scratch, *other = open ? scratch + width * (n + 2) : scratch;
     for (ptrdiff_t first = 0, count; first < columns; first += count) {
         count = S(next_strip)(columns - first, fit);
+        state.stays_open = open && first + count < columns;
         if (op == FS_SOFTMAX)
-            S(strip_softmax)(x + first, y + first, count, n, x_stride, y_stride, scratch, negate,
-                             scale ? scale + first : NULL, ahead, &once);
+            S(strip_softmax)(&call, first, count, memory, &state);
         else
-            S(strip_log)(x + first, y + first, count, n, x_stride, y_stride, scratch, op, ahead, &once);
+            S(strip_log)(&call, first, count, memory, op, &state);
+        T(elem) *const last = memory;
+        memory = other;
+        other = last;
     }
+    if (open) stream_end();
 }

@@ -31,9 +31,9 @@ static NEVER_INLINE T(elem)
         const T(reference) ref = T(ordinary_reference)();
         if (S(is_stored)(e) && e) {
             const S(fetched) both = {next.next, (const void *)(e + STORE_AHEAD)};
-            T(put_row_sum)(&sums, 0, S(row_exp)(x, e, n, ref, both, &bounds, keep));
+            T(put_row_sum)(&sums, 0, S(row_exp)(x, e, n, ref, both, &bounds, S(no_row)(), keep));
         } else {
-            T(put_row_sum)(&sums, 0, S(row_exp)(x, NULL, n, ref, next, &bounds, once));
+            T(put_row_sum)(&sums, 0, S(row_exp)(x, NULL, n, ref, next, &bounds, S(no_row)(), once));
         }
         ordinary = S(is_ordinary)(bounds);
     } else {
@@ -44,7 +44,7 @@ static NEVER_INLINE T(elem)
     for (int i = 0; i < T(LANES); i++) top = tops[i] > top ? tops[i] : top;
     if (!ordinary) {
         const T(reference) ref = T(make_reference)(T(set1)(top));
-        T(put_row_sum)(&sums, 0, S(row_exp)(x, NULL, n, ref, next, NULL, how));
+        T(put_row_sum)(&sums, 0, S(row_exp)(x, NULL, n, ref, next, NULL, S(no_row)(), how));
     }
     *sum = T(row_sums_total)(&sums, 1);
     if (ordinary) T(refer_to_top)(sum, T(set1)(top));
@@ -63,7 +63,7 @@ static ALWAYS_INLINE int S(reduce_part)(const S(elem) *x, S(elem) *y, ptrdiff_t 
         /* as in a group of one row, the next part is fetched meanwhile, which the same thread takes as a rule */
         S(references) group;
         S(group_tops)(x, 1, n, 0, &group);
-        S(group_rest)(x, NULL, 0, 1, n, n, 0, &group, NULL, &rest);
+        S(group_rest)(x, NULL, 0, 1, n, n, 0, &group, NULL, NULL, &rest);
         top = group.top[0];
     }
     carry->top = top;
@@ -155,13 +155,16 @@ static ALWAYS_INLINE void S(finish_part)(const S(elem) *x, S(elem) *y, ptrdiff_t
         if (S(is_infinite)((T(elem))carry->top)) result = (T(elem))(carry->others + carry->top);
         S(store_one)(y, result);
     } else if (op == FS_LOG_SOFTMAX) {
-        S(row_log)(x, y, n, top, T(log_tail)(top, &rest), y);
+        const S(open_row) row = {.x = x, .y = y, .ending = {top, T(log_tail)(top, &rest)}};
+        S(end_row)(&row, n, y, FS_LOG_SOFTMAX);
     } else if (x) {
         S(row_exp_scale)(x, y, n, T(make_reference)(top), T(reciprocal)(&rest.sum), op == FS_SOFTMIN);
     } else {
         T(sum) sum = rest.sum;
         T(refer_to_ordinary)(&sum, top);
         const T(elem) *e = S(exp_store)(y, NULL, n);
-        if (S(is_stored)(e)) S(row_scale)(e, y, n, T(reciprocal)(&sum), NULL);
+        const T(factor) factor = T(reciprocal)(&sum);
+        const S(open_row) row = {.e = e, .y = y, .ending = {factor.hi, factor.lo}};
+        if (S(is_stored)(e)) S(end_row)(&row, n, NULL, FS_SOFTMAX);
     }
 }

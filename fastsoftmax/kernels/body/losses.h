@@ -29,7 +29,7 @@ static ALWAYS_INLINE void S(rows_parts)(const S(elem) *x, ptrdiff_t rows, ptrdif
         S(references) group;
         const T(v) top = S(group_tops)(from, count, n, stride, &group);
         T(rest) rest;
-        S(group_rest)(from, NULL, first, count, n, stride, 0, &group, NULL, &rest);
+        S(group_rest)(from, NULL, first, count, n, stride, 0, &group, NULL, NULL, &rest);
         S(put_parts)(parts + 2 * first, top, &rest, count);
     }
 }
@@ -47,7 +47,7 @@ static ALWAYS_INLINE void S(short_rows_parts)(const S(elem) *x, ptrdiff_t rows, 
         T(v) top;
         T(rest) rest;
         const T(fetched) next = {(const void *)(x + (first + W) * stride), NULL};
-        T(column_rest)(scratch, W, n, next, &once, &top, &rest);
+        T(column_rest)(scratch, W, n, next, NULL, &once, &top, &rest);
         S(put_parts)(parts + 2 * first, top, &rest, count);
     }
 }
@@ -55,7 +55,7 @@ static ALWAYS_INLINE void S(short_rows_parts)(const S(elem) *x, ptrdiff_t rows, 
 static ALWAYS_INLINE void S(columns_parts)(const S(elem) *x, ptrdiff_t columns, ptrdiff_t n, ptrdiff_t stride,
                                            ptrdiff_t ahead, double *parts, T(elem) *scratch) {
     enum { W = T(LANES) };
-    const ptrdiff_t fit = S(strip_width)(n);
+    const ptrdiff_t fit = S(strip_width)(n, STRIP_BYTES);
     int once = 1;
     T(v) top;
     T(rest) rest;
@@ -68,7 +68,7 @@ static ALWAYS_INLINE void S(columns_parts)(const S(elem) *x, ptrdiff_t columns, 
         count = S(next_strip)(columns - first, fit);
         const S(strip) strip = S(make_strip)(x + first, count, n, stride, 0, scratch, ahead);
         for (ptrdiff_t i = 0; i < count; i += W) {
-            S(strip_rest)(&strip, i, &once, &top, &rest);
+            S(strip_rest)(&strip, i, NULL, &once, &top, &rest);
             S(put_parts)(parts + 2 * (first + i), top, &rest, count - i);
         }
     }

@@ -74,13 +74,14 @@ static ALWAYS_INLINE int S(seems_ordinary)(const S(elem) *x, ptrdiff_t n) {
 /* What exp_and_sum and its parts are to do. It is known when they are compiled: callers choose between calls, not
  * between values, so that no loop asks. */
 typedef struct {
-    int ordinary; /* every |x| <= ORDINARY (exp.h) */
-    int kept;     /* store the exponentials */
-    int by_runs;  /* add them to runs (sum.h), not each to the sum */
-    int negate;   /* of -x */
-    int bounded;  /* find the bounds of x, too; */
-    int checked;  /* or only what tells whether they are ordinary */
-    int rest;     /* (and then) leave out one maximum of each lane; not of rows with elements `left` */
+    int ordinary;      /* every |x| <= ORDINARY (exp.h) */
+    int kept;          /* store the exponentials */
+    int by_runs;       /* add them to runs (sum.h), not each to the sum */
+    int negate;        /* of -x */
+    int bounded;       /* find the bounds of x, too; */
+    int checked;       /* or only what tells whether they are ordinary */
+    int rest;          /* (and then) leave out one maximum of each lane; not of rows with elements `left` */
+    fs_operation ends; /* the operation of the row or the lines that are ended meanwhile, if there are any */
 } S(how);
 
 /* The first half of the exponentials of a few vectors at x. To leave out the maximum, that of the smaller of each x
@@ -150,6 +151,83 @@ static ALWAYS_INLINE void S(fetch)(S(fetched) fetched, ptrdiff_t step, ptrdiff_t
         for (int k = 0; k < vectors; k++) prefetch_for_store(fetched.later + (at + k) * step);
 }
 
+/* A row that is to be ended: its exponentials e, for softmax, or the row x itself, for log_softmax, become its
+ * results y; no row if y is NULL. Aliasing: y may be e or x. */
+typedef struct {
+    const T(elem) *e;
+    const S(elem) *x;
+    S(elem) *y;
+    T(ending) ending;
+} S(open_row);
+
+static ALWAYS_INLINE S(open_row) S(no_row)(void) { return (S(open_row)){.y = NULL}; }
+
+/* The vector at `at`, ended. */
+static ALWAYS_INLINE T(v) S(end_vector)(const S(open_row) *row, ptrdiff_t at, const fs_operation op) {
+    return T(end)(op == FS_SOFTMAX ? T(load)(row->e + at) : S(load)(row->x + at), row->ending, op);
+}
+
+/* Vectors of it, from vector `at` on, while another row begins. */
+static ALWAYS_INLINE void S(end_some)(const S(open_row) *row, ptrdiff_t at, int vectors, const fs_operation op) {
+    enum { W = T(LANES) };
+    if (!row->y) return;
+    for (int k = 0; k < vectors; k++) S(store)(row->y + (at + k) * W, S(end_vector)(row, (at + k) * W, op));
+}
+
+/* All of it at once. Fetches from `again` on, unless it is NULL. */
+static ALWAYS_INLINE void S(end_row)(const S(open_row) *row, ptrdiff_t n, const S(elem) *again,
+                                     const fs_operation op) {
+    enum { W = T(LANES) };
+    const T(v) last = S(end_vector)(row, n - W, op);
+    ptrdiff_t i = 0;
+    for (; i + W <= n; i += W) {
+        if (again) prefetch(again + i);
+        S(store)(row->y + i, S(end_vector)(row, i, op));
+    }
+    if (i < n) S(store)(row->y + n - W, last);
+}
+
+/* The results of a strip of columns that are to be written (columns.h), a vector at a time, line by line, as memory
+ * is: those at value + i * across become y[i], for i < columns, and so on for `left` lines. */
+typedef struct {
+    const T(elem) *value;
+    S(elem) *y;
+    const T(elem) *a, *b; /* endings, a column a lane */
+    ptrdiff_t across, stride, y_stride, columns, left;
+    ptrdiff_t i;
+    int past_caches; /* how they are stored, */
+    ptrdiff_t ahead; /* or where what is fetched for it lies, unless it is 0 */
+} S(open_lines);
+
+static ALWAYS_INLINE void S(end_lines)(S(open_lines) *lines, int vectors, const fs_operation op) {
+    for (int k = 0; k < vectors; k++) {
+        if (!lines->left) return;
+        const ptrdiff_t i = lines->i;
+        const T(ending) ending = {T(load)(lines->a + i), T(load)(lines->b + i)};
+        const T(v) result = T(end)(T(load)(lines->value + i * lines->across), ending, op);
+        if (lines->past_caches) {
+            S(stream)(lines->y + i, result);
+        } else {
+            if (lines->ahead) prefetch_for_store(lines->y + i + lines->ahead);
+            S(store)(lines->y + i, result);
+        }
+        lines->i += T(LANES);
+        if (lines->i == lines->columns) {
+            lines->i = 0;
+            lines->value += lines->stride;
+            lines->y += lines->y_stride;
+            lines->left--;
+        }
+    }
+}
+
+/* The rest of them. */
+static NEVER_INLINE void S(close_lines)(S(open_lines) *open, const fs_operation op) {
+    S(open_lines) lines = *open;
+    while (lines.left) S(end_lines)(&lines, 1, op);
+    open->left = 0;
+}
+
 /* The sum of exp(x) * 2**-N, and these in e if they are kept; `bounds`, if they are wanted, becomes what bounds x. x
  * is n vectors, the next of a row beside the last or those of a column's lines, and `left` elements more of a row.
  * While it reads x it fetches what is needed next, as a rule the next group, so that its first stage does not wait
@@ -160,13 +238,18 @@ static ALWAYS_INLINE void S(fetch)(S(fetched) fetched, ptrdiff_t step, ptrdiff_t
  * next ends them, and the one after that adds them to the sum. */
 static ALWAYS_INLINE T(sum)
     S(exp_and_sum)(const S(elem) *x, ptrdiff_t x_step, T(elem) *e, ptrdiff_t e_step, ptrdiff_t n, ptrdiff_t left,
-                   T(reference) ref, S(fetched) fetched, S(bounds) *bounds, const S(how) how) {
+                   T(reference) ref, S(fetched) fetched, S(bounds) *bounds, const S(open_row) open,
+                   S(open_lines) *open_lines, const S(how) how) {
     enum { W = T(LANES) };
     const int overlap = how.by_runs ? T(OVERLAP_RUNS) : T(OVERLAP), turn = overlap ? overlap : T(TOGETHER);
     const int in_memory = !how.by_runs && T(SUMS_FROM_MEMORY);
     const ptrdiff_t first = how.rest; /* the maximum starts with vector 0 */
     /* the vector that ends with the row, or the first: one to start the bounds with */
     T(v) last = S(load_signed)(left ? x + (n - 1) * x_step + left : x, how.negate);
+    const int tail = left && open.y;
+    const T(v) open_last = tail ? S(end_vector)(&open, (n - 1) * W + left, how.ends) : last;
+    S(open_lines) lines = {.left = 0};
+    if (open_lines) lines = *open_lines; /* which stores may not change */
     T(sum) sum = T(sum_zero)();
     T(run) run = T(run_start)();
     S(bounds) widest = {last, last};
@@ -177,9 +260,12 @@ static ALWAYS_INLINE T(sum)
     ptrdiff_t j = first, other = 0;
     if (overlap && n - first >= turn) {
         S(fetch)(fetched, x_step, j, turn);
+        S(end_some)(&open, j, turn, how.ends);
         S(begin_at)(x + j * x_step, x_step, begun, turn, &ref, &widest, how);
         for (j += turn; j + turn <= n; j += turn) {
             S(fetch)(fetched, x_step, j, turn);
+            S(end_some)(&open, j, turn, how.ends);
+            if (open_lines) S(end_lines)(&lines, turn, how.ends);
             if (!in_memory && j > first + turn) S(add_to_sum)(v, low, NULL, turn, j - turn, &sum, &run, how);
             S(end_at)(begun, v, low, e, (j - turn) * e_step, e_step, turn, &ref, how);
             if (in_memory)
@@ -196,32 +282,38 @@ static ALWAYS_INLINE T(sum)
     }
     for (; !overlap && j + turn <= n; j += turn) {
         S(fetch)(fetched, x_step, j, turn);
+        S(end_some)(&open, j, turn, how.ends);
+        if (open_lines) S(end_lines)(&lines, turn, how.ends);
         S(begin_at)(x + j * x_step, x_step, begun, turn, &ref, &widest, how);
         S(end_at)(begun, v, low, e, j * e_step, e_step, turn, &ref, how);
         S(add_to_sum)(v, low, NULL, turn, j + turn, &sum, &run, how);
     }
     for (; j < n; j++) {
         S(fetch)(fetched, x_step, j, 1);
+        S(end_some)(&open, j, 1, how.ends);
         S(begin_at)(x + j * x_step, x_step, begun, 1, &ref, &widest, how);
         S(end_at)(begun, v, low, e, j * e_step, e_step, 1, &ref, how);
         S(add_to_sum)(v, low, NULL, 1, j + 1, &sum, &run, how);
     }
+    if (tail) S(store)(open.y + (n - 1) * W + left, open_last);
     if (left) {
         T(exp)(&last, 1, &ref, how.ordinary);
         if (how.kept) T(store)(e + (n - 1) * e_step + left, last);
         last = T(keep)(S(lanes_from)(W - left), last);
         S(add_to_sum)(&last, NULL, NULL, 1, n + 1, &sum, &run, how);
     }
+    if (open_lines) *open_lines = lines;
     if (how.by_runs) T(sum_fold)(&sum, &run);
     if (how.bounded || how.checked) *bounds = widest;
     return sum;
 }
 
 /* The same of a row. */
-static ALWAYS_INLINE T(sum) S(row_exp)(const S(elem) *x, T(elem) *e, ptrdiff_t n, T(reference) ref,
-                                       S(fetched) fetched, S(bounds) *bounds, const S(how) how) {
+static ALWAYS_INLINE T(sum)
+    S(row_exp)(const S(elem) *x, T(elem) *e, ptrdiff_t n, T(reference) ref, S(fetched) fetched, S(bounds) *bounds,
+               const S(open_row) open, const S(how) how) {
     enum { W = T(LANES) };
-    return S(exp_and_sum)(x, W, e, W, n / W, n % W, ref, fetched, bounds, how);
+    return S(exp_and_sum)(x, W, e, W, n / W, n % W, ref, fetched, bounds, open, NULL, how);
 }
 
 /* Of a few vectors, the exponentials below the maximum join the sum, and the maxima are counted. */
@@ -300,17 +392,4 @@ static ALWAYS_INLINE void S(row_exp_scale)(const S(elem) *x, S(elem) *y, ptrdiff
         T(exp)(&last, 1, &ref, 0);
         S(store)(y + n - W, T(scale)(last, factor));
     }
-}
-
-/* y = (x - top) - tail: both parts have one sign, nothing cancels. Fetches from `again` on, as again_of. */
-static ALWAYS_INLINE void S(row_log)(const S(elem) *x, S(elem) *y, ptrdiff_t n, T(v) top, T(v) tail,
-                                     const S(elem) *again) {
-    enum { W = T(LANES) };
-    const T(v) last = S(load)(x + n - W);
-    ptrdiff_t i = 0;
-    for (; i + W <= n; i += W) {
-        prefetch(again + i);
-        S(store)(y + i, T(sub)(T(sub)(S(load)(x + i), top), tail));
-    }
-    if (i < n) S(store)(y + n - W, T(sub)(T(sub)(last, top), tail));
 }

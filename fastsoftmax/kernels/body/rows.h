@@ -104,19 +104,62 @@ static NEVER_INLINE T(v)
     return top;
 }
 
+/* A group that is open: all but its results is done. Taking exponentials leaves the memory idle, and writing results
+ * waits for it, so that the rows of one group are ended while those of the next begin, where the target has the
+ * registers for it (OPEN_GROUPS). Their endings are a lane each of a and b. */
+typedef struct {
+    const T(elem) *e; /* as in open_row, row after row */
+    const S(elem) *x;
+    S(elem) *y;
+    ptrdiff_t count, e_stride, x_stride, y_stride;
+    T(elem) a[T(LANES)], b[T(LANES)];
+} S(open_group);
+
+static ALWAYS_INLINE void S(set_ending)(S(open_group) *group, T(v) a, T(v) b) {
+    T(store)(group->a, a);
+    T(store)(group->b, b);
+}
+
+static ALWAYS_INLINE S(open_row) S(row_of)(const S(open_group) *group, ptrdiff_t i, const fs_operation op) {
+    const T(ending) ending = {T(set1)(group->a[i]), T(set1)(group->b[i])};
+    S(elem) *y = group->y + i * group->y_stride;
+    if (op == FS_SOFTMAX) return (S(open_row)){.e = group->e + i * group->e_stride, .y = y, .ending = ending};
+    return (S(open_row)){.x = group->x + i * group->x_stride, .y = y, .ending = ending};
+}
+
+/* Its row i, to be ended meanwhile, if there is one. */
+static ALWAYS_INLINE S(open_row) S(row_meanwhile)(const S(open_group) *group, ptrdiff_t i, const fs_operation op) {
+    return OPEN_GROUPS && group && i < group->count ? S(row_of)(group, i, op) : S(no_row)();
+}
+
+/* Ends its rows from row i on, row `first` + i of all, and closes it. */
+static ALWAYS_INLINE void S(close_group)(S(open_group) *group, ptrdiff_t i, ptrdiff_t n, const fs_fetch *fetch,
+                                         ptrdiff_t first, const fs_operation op) {
+    for (; i < group->count; i++) {
+        const S(open_row) row = S(row_of)(group, i, op);
+        if (fetch)
+            S(end_row)(&row, n, S(again_of)(row.y, fetch, first + i), op);
+        else
+            S(end_row)(&row, n, NULL, op);
+    }
+    group->count = 0;
+}
+
 /* The sum of a whole row for a logarithm. A run's fold takes longer than a few vectors save by it. */
-static ALWAYS_INLINE T(sum)
-    S(row_of_all)(const S(elem) *x, ptrdiff_t n, T(reference) ref, S(fetched) fetched, const int ordinary) {
-    if (n <= FEW * T(LANES)) return S(row_exp)(x, NULL, n, ref, fetched, NULL, (S(how)){.ordinary = ordinary});
-    return S(row_exp)(x, NULL, n, ref, fetched, NULL, (S(how)){.ordinary = ordinary, .by_runs = 1});
+static ALWAYS_INLINE T(sum) S(row_of_all)(const S(elem) *x, ptrdiff_t n, T(reference) ref, S(fetched) fetched,
+                                          S(open_row) open, const int ordinary) {
+    const S(how) how = {.ordinary = ordinary, .ends = FS_LOG_SOFTMAX};
+    const S(how) by_runs = {.ordinary = ordinary, .by_runs = 1, .ends = FS_LOG_SOFTMAX};
+    if (n <= FEW * T(LANES)) return S(row_exp)(x, NULL, n, ref, fetched, NULL, open, how);
+    return S(row_exp)(x, NULL, n, ref, fetched, NULL, open, by_runs);
 }
 
 /* Second stage for the logarithms, whose results, if any, come to y: the sums below the maxima, and how many others
  * equal them. Where the maximum is not far ahead, it is quicker to subtract it from the sum of all than to leave it
- * out. */
+ * out. Meanwhile as many rows of `open`, unless it is NULL, are ended. */
 static NEVER_INLINE void S(group_rest)(const S(elem) *x, const S(elem) *y, ptrdiff_t first, ptrdiff_t count,
                                        ptrdiff_t n, ptrdiff_t stride, ptrdiff_t y_stride, const S(references) *group,
-                                       const fs_fetch *fetch, T(rest) *rest) {
+                                       const fs_fetch *fetch, const S(open_group) *open, T(rest) *rest) {
     T(row_sums) sums;
     T(elem) tops[T(LANES)][T(LANES)] = {{0}}, in_sum[T(LANES)] = {0}, near[T(LANES)];
     /* lanes whose maximum is near the row's: its own, and those of others */
@@ -127,13 +170,15 @@ static NEVER_INLINE void S(group_rest)(const S(elem) *x, const S(elem) *y, ptrdi
         const S(elem) *row = x + i * stride;
         const S(elem) *next = S(next_of)(row, count * stride, fetch, first + i);
         const S(fetched) fetched = {next, y ? y + i * y_stride : NULL};
+        const S(open_row) other = S(row_meanwhile)(open, i, FS_LOG_SOFTMAX);
         if (near[i] > own) {
             T(put_row_sum)(&sums, i,
-                           group->ordinary ? S(row_of_all)(row, n, ref, fetched, 1)
-                                           : S(row_of_all)(row, n, ref, fetched, 0));
+                           group->ordinary ? S(row_of_all)(row, n, ref, fetched, other, 1)
+                                           : S(row_of_all)(row, n, ref, fetched, other, 0));
             tops[i][0] = in_sum[i] = 1;
             continue;
         }
+        if (other.y) S(end_row)(&other, n, NULL, FS_LOG_SOFTMAX);
         T(v) row_tops;
         T(put_row_sum)(&sums, i,
                        group->ordinary
@@ -149,25 +194,30 @@ static NEVER_INLINE void S(group_rest)(const S(elem) *x, const S(elem) *y, ptrdi
     T(others)(rest, T(sub)(S(count_across)(tops), T(set1)(1)));
 }
 
+static NEVER_INLINE void S(close_log_group)(S(open_group) *group, ptrdiff_t i, ptrdiff_t n, const fs_fetch *fetch,
+                                            ptrdiff_t first) {
+    S(close_group)(group, i, n, fetch, first, FS_LOG_SOFTMAX);
+}
+
 /* Types: S, computed in T. Max error: 3 ULP, results near 0 (confident rows) and subnormal ones included. Range and
  * aliasing: as softmax. */
 static ALWAYS_INLINE void S(rows_log_softmax)(const S(elem) *x, S(elem) *y, ptrdiff_t rows, ptrdiff_t n,
                                               ptrdiff_t x_stride, ptrdiff_t y_stride, const fs_fetch *fetch) {
     const ptrdiff_t together = S(rows_together)(n, GROUP_BYTES / (ptrdiff_t)sizeof *x);
+    const int stays_open = OPEN_GROUPS && !fetch && n * (ptrdiff_t)sizeof *x <= OPEN_LOG_BYTES;
+    S(open_group) open = {.count = 0};
     for (ptrdiff_t first = 0; first < rows; first += together) {
         const ptrdiff_t count = rows - first < together ? rows - first : together;
         const S(elem) *from = x + first * x_stride;
+        S(elem) *to = y + first * y_stride;
         S(references) group;
         const T(v) top = S(group_tops)(from, count, n, x_stride, &group);
         T(rest) rest;
-        S(group_rest)(from, y + first * y_stride, first, count, n, x_stride, y_stride, &group, fetch, &rest);
-        T(elem) tail[T(LANES)];
-        T(store)(tail, T(log_tail)(top, &rest));
-        for (ptrdiff_t i = 0; i < count; i++) {
-            S(elem) *row = y + (first + i) * y_stride;
-            S(row_log)(from + i * x_stride, row, n, T(set1)(group.top[i]), T(set1)(tail[i]),
-                       S(again_of)(row, fetch, first + i));
-        }
+        S(group_rest)(from, to, first, count, n, x_stride, y_stride, &group, fetch, &open, &rest);
+        S(close_log_group)(&open, count, n, NULL, 0); /* what a last group, of fewer rows, left */
+        open = (S(open_group)){.x = from, .y = to, .count = count, .x_stride = x_stride, .y_stride = y_stride};
+        S(set_ending)(&open, top, T(log_tail)(top, &rest));
+        if (!stays_open || first + count == rows) S(close_log_group)(&open, 0, n, fetch, first);
     }
 }
 
@@ -200,7 +250,7 @@ static ALWAYS_INLINE void S(rows_logsumexp)(const S(elem) *x, S(elem) *y, ptrdif
         S(references) group;
         const T(v) top = S(group_tops)(from, count, n, x_stride, &group);
         T(rest) rest;
-        S(group_rest)(from, NULL, first, count, n, x_stride, 0, &group, fetch, &rest);
+        S(group_rest)(from, NULL, first, count, n, x_stride, 0, &group, fetch, NULL, &rest);
         S(put_logsumexp)(y + first * y_stride, y_stride, T(logsumexp)(top, &rest), top, count, from, n, x_stride, 1);
     }
 }

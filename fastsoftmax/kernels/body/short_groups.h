@@ -64,7 +64,7 @@ static ALWAYS_INLINE void T(groups_of)(const T(elem) *x, T(elem) *y, ptrdiff_t r
         T(elem) *packed = scratch + i * n;
         const T(fetched) group = {fetched.next + i * x_stride, fetched.later ? fetched.later + i * y_stride : NULL};
         if (op != FS_SOFTMAX) {
-            T(column_rest)(packed, W, n, group, &once, &tops[k], &rests[k]);
+            T(column_rest)(packed, W, n, group, NULL, &once, &tops[k], &rests[k]);
             continue;
         }
         if (once) {

@@ -2,25 +2,6 @@
  *
  * Included once for each element type S, computed in T; see body.h. */
 
-/* y = e * factor. Fetches from `again` on, unless it is NULL. */
-static ALWAYS_INLINE void S(row_scale)(const T(elem) *e, S(elem) *y, ptrdiff_t n, T(factor) factor,
-                                       const S(elem) *again) {
-    enum { W = T(LANES) };
-    const T(v) last = T(load)(e + n - W);
-    ptrdiff_t i = 0;
-    for (; i + W <= n; i += W) {
-        if (again) prefetch(again + i);
-        S(store)(y + i, T(scale)(T(load)(e + i), factor));
-    }
-    if (i < n) S(store)(y + n - W, T(scale)(last, factor));
-}
-
-/* The same, apart: few ask for it, and it would cost the others registers. */
-static NEVER_INLINE void S(row_scale_fetching)(const T(elem) *e, S(elem) *y, ptrdiff_t n, const T(factor) *factor,
-                                               const S(elem) *again) {
-    S(row_scale)(e, y, n, *factor, again);
-}
-
 /* What exponentials are multiplied with: 1 / sum, or scale / sum where `count` rows have a scale of their own. */
 static ALWAYS_INLINE T(factor) S(factors)(const double *scale, ptrdiff_t count, const T(sum) *sum) {
     if (!scale) return T(reciprocal)(sum);
@@ -57,26 +38,33 @@ typedef struct {
     const fs_fetch *fetch;
 } S(group);
 
-/* The sum of row i, and its exponentials, if they are kept. */
+static NEVER_INLINE void S(close_softmax_group)(S(open_group) *group, ptrdiff_t i, ptrdiff_t n, const fs_fetch *fetch,
+                                                ptrdiff_t first) {
+    S(close_group)(group, i, n, fetch, first, FS_SOFTMAX);
+}
+
+/* The sum of row i, and its exponentials, if they are kept. Meanwhile row i of `open` is ended. */
 static ALWAYS_INLINE T(sum) S(group_row)(const S(group) *group, ptrdiff_t i, T(reference) ref, ptrdiff_t ahead,
-                                         S(bounds) *bounds, const S(how) how) {
+                                         S(bounds) *bounds, const S(open_group) *open, const S(how) how) {
     const S(elem) *row = group->x + i * group->x_stride;
     const S(fetched) fetched = {S(next_of)(row, ahead, group->fetch, group->first + i),
                                 group->y ? group->y + i * group->y_stride + STORE_AHEAD : NULL};
     T(elem) *e = how.kept ? group->e + i * group->e_stride : NULL;
-    return S(row_exp)(row, e, group->n, ref, fetched, bounds, how);
+    return S(row_exp)(row, e, group->n, ref, fetched, bounds, S(row_meanwhile)(open, i, FS_SOFTMAX), how);
 }
 
 /* Second stage: the exponentials, if they are `kept`, and their sums. */
-static ALWAYS_INLINE T(sum) S(group_exp)(const S(group) *group, const S(references) *references, const int kept) {
-    const S(how) how = {.kept = kept}, ordinary = {.ordinary = 1, .kept = kept};
+static ALWAYS_INLINE T(sum)
+    S(group_exp)(const S(group) *group, const S(references) *references, const S(open_group) *open, const int kept) {
+    const S(how) how = {.kept = kept, .ends = FS_SOFTMAX};
+    const S(how) ordinary = {.ordinary = 1, .kept = kept, .ends = FS_SOFTMAX};
     const ptrdiff_t ahead = group->count * group->x_stride;
     T(row_sums) sums;
     for (ptrdiff_t i = 0; i < group->count; i++) {
         const T(reference) ref = S(reference_of)(references, i);
         T(put_row_sum)(&sums, i,
-                       references->ordinary ? S(group_row)(group, i, ref, ahead, NULL, ordinary)
-                                            : S(group_row)(group, i, ref, ahead, NULL, how));
+                       references->ordinary ? S(group_row)(group, i, ref, ahead, NULL, open, ordinary)
+                                            : S(group_row)(group, i, ref, ahead, NULL, open, how));
     }
     return T(row_sums_total)(&sums, group->count);
 }
@@ -84,20 +72,30 @@ static ALWAYS_INLINE T(sum) S(group_exp)(const S(group) *group, const S(referenc
 /* Both stages in one read, if the group turns out to be ordinary, else 0. The maxima need not be known before: every
  * row has the reference of the largest ordinary one. The exponentials are those of the two stages times a power of
  * two, sums that add each on its own are too, and so the results have the same bits. */
-static ALWAYS_INLINE int S(group_exp_once)(const S(group) *group, T(sum) *sum) {
+static ALWAYS_INLINE int S(group_exp_once)(const S(group) *group, const S(open_group) *open, T(sum) *sum) {
+    const S(how) how = {.ordinary = 1, .kept = 1, .checked = 1, .ends = FS_SOFTMAX};
     const T(reference) ref = T(ordinary_reference)();
     const ptrdiff_t ahead = S(next_rows)(group->n, group->x_stride);
     S(bounds) all = {T(set1)(0), T(set1)(0)};
     T(row_sums) sums;
     for (ptrdiff_t i = 0; i < group->count; i++) {
         S(bounds) row;
-        T(put_row_sum)(&sums, i,
-                       S(group_row)(group, i, ref, ahead, &row, (S(how)){.ordinary = 1, .kept = 1, .checked = 1}));
+        T(put_row_sum)(&sums, i, S(group_row)(group, i, ref, ahead, &row, open, how));
         all = S(both_bounds)(row, all);
     }
     if (!S(is_ordinary)(all)) return 0;
     *sum = T(row_sums_total)(&sums, group->count);
     return 1;
+}
+
+/* The results of a group whose exponentials were not kept. */
+static ALWAYS_INLINE void S(exp_again)(const S(group) *group, const S(references) *references, S(open_group) *open) {
+    for (ptrdiff_t i = 0; i < group->count; i++) {
+        const T(factor) factor = {T(set1)(open->a[i]), T(set1)(open->b[i])};
+        S(row_exp_scale)(group->x + i * group->x_stride, open->y + i * open->y_stride, group->n,
+                         S(reference_of)(references, i), factor, 0);
+    }
+    open->count = 0;
 }
 
 /* Types: S, computed in T. Max error: 3 ULP, subnormal results included. Range: all; a row that holds NaN or +inf,
@@ -108,18 +106,23 @@ static ALWAYS_INLINE void S(rows_softmax)(const S(elem) *x, S(elem) *y, ptrdiff_
                                           const fs_fetch *fetch, int negate, const double *scale) {
     /* The exponentials go to y; to scratch memory, where y is narrower, or is x, which another reading may want,
      * while rows are read once; or nowhere, and are taken twice, where y is narrower and scratch memory too small. */
-    const ptrdiff_t in_scratch_fit = FS_ROWS_SCRATCH / (ptrdiff_t)sizeof *scratch;
-    const int in_place = negate || x == y, fits = n <= in_scratch_fit;
-    T(elem) *const store = S(exp_store)(y, scratch, n);
+    const ptrdiff_t fit = FS_ROWS_SCRATCH / (ptrdiff_t)sizeof *scratch, half = fit / 2;
+    const int in_place = negate || x == y, stored = S(is_stored)(S(exp_store)(y, scratch, n));
     /* until a group is not ordinary, whose neighbours may not be either */
-    int once = S(is_stored)(store) && (fits || !in_place) && S(seems_ordinary)(x, n) &&
-               (!scale || are_moderate(scale, rows, n));
-    const int in_scratch = store == scratch || (once && in_place);
-    const ptrdiff_t together = S(rows_together)(n, in_scratch ? in_scratch_fit : GROUP_BYTES / (ptrdiff_t)sizeof *y);
+    int once =
+        stored && (n <= fit || !in_place) && S(seems_ordinary)(x, n) && (!scale || are_moderate(scale, rows, n));
+    const int in_scratch = S(exp_store)(y, scratch, n) == scratch || (once && in_place);
+    /* then the next group is in the other half of scratch memory */
+    const int stays_open = OPEN_GROUPS && stored && !fetch && n * (ptrdiff_t)sizeof *scratch <= OPEN_SOFTMAX_BYTES &&
+                           (!in_scratch || n <= half);
+    const ptrdiff_t elements = stays_open ? half : fit;
+    const ptrdiff_t together = S(rows_together)(n, in_scratch ? elements : GROUP_BYTES / (ptrdiff_t)sizeof *y);
+    S(open_group) open = {.count = 0};
     for (ptrdiff_t first = 0; first < rows; first += together) {
         const ptrdiff_t count = rows - first < together ? rows - first : together;
         const S(elem) *from = x + first * x_stride;
         S(elem) *to = y + first * y_stride;
+        T(elem) *const memory = stays_open && open.e == scratch ? scratch + half : scratch;
         ptrdiff_t stride = x_stride;
         S(references) references;
         T(sum) sum;
@@ -129,30 +132,27 @@ static ALWAYS_INLINE void S(rows_softmax)(const S(elem) *x, S(elem) *y, ptrdiff_
             stride = y_stride;
         }
         /* in place, x stays until its group is known to be ordinary */
-        T(elem) *e = once && from == to ? scratch : S(exp_store)(to, scratch, n);
-        S(group) group = {from,     from == to ? NULL : to,      e,    first, count, n, stride,
-                          y_stride, e == scratch ? n : y_stride, fetch};
-        once = once && S(group_exp_once)(&group, &sum);
+        T(elem) *e = once && from == to ? memory : S(exp_store)(to, memory, n);
+        S(group) group = {from,     from == to ? NULL : to,     e,    first, count, n, stride,
+                          y_stride, e == memory ? n : y_stride, fetch};
+        if (once) {
+            once = S(group_exp_once)(&group, &open, &sum);
+            S(close_softmax_group)(&open, count, n, NULL, 0); /* what a last group, of fewer rows, left */
+        }
         if (!once) {
-            group.e = e = S(exp_store)(to, scratch, n);
-            group.e_stride = e == scratch ? n : y_stride;
+            group.e = e = S(exp_store)(to, memory, n);
+            group.e_stride = e == memory ? n : y_stride;
             S(group_tops)(from, count, n, stride, &references);
-            sum = S(is_stored)(e) ? S(group_exp)(&group, &references, 1) : S(group_exp)(&group, &references, 0);
+            sum = stored ? S(group_exp)(&group, &references, &open, 1) : S(group_exp)(&group, &references, &open, 0);
+            S(close_softmax_group)(&open, count, n, NULL, 0);
         }
         const T(factor) factor = S(factors)(scale ? scale + first : NULL, count, &sum);
-        T(elem) hi[T(LANES)], lo[T(LANES)];
-        T(store)(hi, factor.hi);
-        T(store)(lo, factor.lo);
-        for (ptrdiff_t i = 0; i < count; i++) {
-            S(elem) *row = to + i * y_stride;
-            const T(factor) row_factor = {T(set1)(hi[i]), T(set1)(lo[i])};
-            if (!S(is_stored)(e))
-                S(row_exp_scale)(from + i * stride, row, n, S(reference_of)(&references, i), row_factor, 0);
-            else if (fetch)
-                S(row_scale_fetching)(e + i * group.e_stride, row, n, &row_factor,
-                                      S(again_of)(row, fetch, first + i));
-            else
-                S(row_scale)(e + i * group.e_stride, row, n, row_factor, NULL);
+        open = (S(open_group)){.e = e, .y = to, .count = count, .e_stride = group.e_stride, .y_stride = y_stride};
+        S(set_ending)(&open, factor.hi, factor.lo);
+        if (!stored) {
+            S(exp_again)(&group, &references, &open);
+        } else if (!stays_open || first + count == rows) {
+            S(close_softmax_group)(&open, 0, n, fetch, first);
         }
     }
 }

@@ -21,6 +21,9 @@ enum { TOGETHER_f32 = 4, TOGETHER_f64 = 2 };
 enum { OVERLAP_f32 = 2, OVERLAP_RUNS_f32 = 2, SUMS_FROM_MEMORY_f32 = 0 };
 enum { OVERLAP_f64 = 0, OVERLAP_RUNS_f64 = 0, SUMS_FROM_MEMORY_f64 = 0 };
 
+/* Rows are ended while others begin (rows.h). */
+enum { OPEN_GROUPS = 1 };
+
 enum { LANES_f32 = 16, LANES_f64 = 8 };
 
 typedef __m512 v_f32;
