@@ -5,6 +5,8 @@
 
 #include "softmax_rows.h"
 
+#include "log_rows.h"
+
 #ifdef COMPUTED_IN
 #include "column_passes.h"
 #endif

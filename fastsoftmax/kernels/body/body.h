@@ -1,9 +1,9 @@
 /* The one body of every target. A target includes its vector header, then this, then names its table.
  *
  * Reading order: exp.h (one element), sum.h and log.h and finish.h (one row), row_passes.h, rows.h, softmax_rows.h,
- * column_passes.h, columns.h, short_groups.h, short_rows.h, long_rows.h (the layouts), gradient.h and backward.h (the
- * gradients), entries.h (the doors). S(name) is name_f32 for the element type as stored, T(name) the same for the
- * type it is computed in. */
+ * log_rows.h, column_passes.h, columns.h, short_groups.h, short_rows.h, long_rows.h (the layouts), gradient.h and
+ * backward.h (the gradients), entries.h (the doors). S(name) is name_f32 for the element type as stored, T(name) the
+ * same for the type it is computed in. */
 #include "../kernels.h"
 
 #include <math.h>
@@ -71,20 +71,13 @@ enum { STORE_AHEAD = 256 };
 enum { SHORT_LOG_ROW_f32 = 80, SHORT_LOG_ROW_f64 = FS_SHORT_ROW };
 enum { SHORT_READ_ROW_f32 = 112, SHORT_READ_ROW_f64 = FS_SHORT_ROW };
 
-/* Rows of no more vectors are summed for their logarithms one by one, longer ones by runs (sum.h). */
-enum { FEW = 8 };
-
 /* a group of short rows, packed and, of a narrower type, wide */
 _Static_assert(2 * SHORT_READ_ROW_f32 * LANES_f32 * sizeof(float) <= FS_ROWS_SCRATCH, "FS_ROWS_SCRATCH");
 _Static_assert(2 * SHORT_READ_ROW_f64 * LANES_f64 * sizeof(double) <= FS_ROWS_SCRATCH, "FS_ROWS_SCRATCH");
 
-/* begun vectors are at most TOGETHER, a run ends with a turn, and low parts do not wait in memory (row_passes.h) */
+/* begun vectors are at most TOGETHER, and low parts do not wait in memory (row_passes.h) */
+_Static_assert(OVERLAP_f32 <= (int)TOGETHER_f32 && OVERLAP_f64 <= (int)TOGETHER_f64, "OVERLAP");
 _Static_assert(SUMS_FROM_MEMORY_f64 == 0, "SUMS_FROM_MEMORY");
-_Static_assert(OVERLAP_f32 <= (int)TOGETHER_f32 && OVERLAP_RUNS_f32 <= (int)TOGETHER_f32, "OVERLAP");
-_Static_assert(OVERLAP_f64 <= (int)TOGETHER_f64 && OVERLAP_RUNS_f64 <= (int)TOGETHER_f64, "OVERLAP");
-_Static_assert(FOLD % TOGETHER_f32 == 0 && FOLD % TOGETHER_f64 == 0, "FOLD");
-_Static_assert(FOLD % (OVERLAP_f32 + (OVERLAP_f32 == 0)) == 0, "FOLD");
-_Static_assert(FOLD % (OVERLAP_RUNS_f32 + (OVERLAP_RUNS_f32 == 0)) == 0, "FOLD");
 
 /* The gradients' rows of so many elements are no longer fetched whole: they would leave the first cache at once. */
 enum { LONG_ROW = 16 * 1024 };

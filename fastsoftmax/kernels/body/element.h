@@ -103,8 +103,8 @@ DEFINE_WIDE_ROWS(f64, f64)
         for (; i + LANES_f32 <= n; i += LANES_f32) store_##S(y + i, load_f32(wide + i));                             \
         for (; i < n; i++) store_one_##S(y + i, wide[i]);                                                            \
     }                                                                                                                \
-    static ALWAYS_INLINE const float *wide_rows_##S(const uint16_t *x, ptrdiff_t rows, ptrdiff_t n,                  \
-                                                    ptrdiff_t *stride, float *wide) {                                \
+    static NEVER_INLINE const float *wide_rows_##S(const uint16_t *x, ptrdiff_t rows, ptrdiff_t n,                   \
+                                                   ptrdiff_t *stride, float *wide) {                                 \
         if (*stride == n)                                                                                            \
             widen_row_##S(x, rows * n, wide);                                                                        \
         else                                                                                                         \
@@ -117,8 +117,8 @@ DEFINE_WIDE_ROWS(f64, f64)
         *stride = n;                                                                                                 \
         return wide;                                                                                                 \
     }                                                                                                                \
-    static ALWAYS_INLINE void narrow_rows_##S(const float *wide, uint16_t *y, ptrdiff_t rows, ptrdiff_t n,           \
-                                              ptrdiff_t stride) {                                                    \
+    static NEVER_INLINE void narrow_rows_##S(const float *wide, uint16_t *y, ptrdiff_t rows, ptrdiff_t n,            \
+                                             ptrdiff_t stride) {                                                     \
         if (stride == n)                                                                                             \
             narrow_row_##S(wide, y, rows * n);                                                                       \
         else                                                                                                         \

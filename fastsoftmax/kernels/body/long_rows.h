@@ -53,6 +53,7 @@ static NEVER_INLINE T(elem)
 }
 
 static ALWAYS_INLINE int S(reduce_part)(const S(elem) *x, S(elem) *y, ptrdiff_t n, fs_carry *carry, fs_operation op) {
+    enum { NEXT = 4 * T(LANES) };
     T(rest) rest = {.others = {set1_f64(-1)}};
     T(elem) top;
     int kept = 0;
@@ -61,10 +62,9 @@ static ALWAYS_INLINE int S(reduce_part)(const S(elem) *x, S(elem) *y, ptrdiff_t 
         top = S(part_exp)(x, e, n, op == FS_SOFTMIN, &rest.sum, &kept);
     } else {
         /* as in a group of one row, the next part is fetched meanwhile, which the same thread takes as a rule */
-        S(references) group;
-        S(group_tops)(x, 1, n, 0, &group);
-        S(group_rest)(x, NULL, 0, 1, n, n, 0, &group, NULL, NULL, &rest);
-        top = group.top[0];
+        const S(group) part = {x, NULL, NULL, 0, 1, n, n, 0, 0, NULL};
+        int once = S(seems_ordinary)(x, n < NEXT ? n : NEXT);
+        top = S(first_element)(S(group_log)(&part, NULL, &once, &rest));
     }
     carry->top = top;
     carry->others = S(first_lane)(rest.others[0]);

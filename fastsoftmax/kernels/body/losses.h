@@ -23,13 +23,13 @@ static ALWAYS_INLINE void S(put_parts)(double *parts, T(v) top, const T(rest) *r
 static ALWAYS_INLINE void S(rows_parts)(const S(elem) *x, ptrdiff_t rows, ptrdiff_t n, ptrdiff_t stride,
                                         double *parts) {
     const ptrdiff_t together = S(rows_together)(n, READ_GROUP_BYTES / (ptrdiff_t)sizeof *x);
+    int once = S(seems_ordinary)(x, n);
     for (ptrdiff_t first = 0; first < rows; first += together) {
         const ptrdiff_t count = rows - first < together ? rows - first : together;
         const S(elem) *from = x + first * stride;
-        S(references) group;
-        const T(v) top = S(group_tops)(from, count, n, stride, &group);
+        const S(group) group = {from, NULL, NULL, first, count, n, stride, 0, 0, NULL};
         T(rest) rest;
-        S(group_rest)(from, NULL, first, count, n, stride, 0, &group, NULL, NULL, &rest);
+        const T(v) top = S(group_log)(&group, NULL, &once, &rest);
         S(put_parts)(parts + 2 * first, top, &rest, count);
     }
 }

@@ -76,7 +76,6 @@ static ALWAYS_INLINE int S(seems_ordinary)(const S(elem) *x, ptrdiff_t n) {
 typedef struct {
     int ordinary;      /* every |x| <= ORDINARY (exp.h) */
     int kept;          /* store the exponentials */
-    int by_runs;       /* add them to runs (sum.h), not each to the sum */
     int negate;        /* of -x */
     int bounded;       /* find the bounds of x, too; */
     int checked;       /* or only what tells whether they are ordinary */
@@ -111,21 +110,17 @@ static ALWAYS_INLINE void S(end_at)(const T(begun) *from, T(v) *v, T(v) *low, T(
         for (int k = 0; k < vectors; k++) T(store)(e + at + k * step, v[k]);
 }
 
-/* Adds v, or the vectors stored at `waiting` unless it is NULL, to the sum or the run, which then have the first
- * `end` vectors; folds a full run. */
+/* Adds v, or the vectors stored at `waiting` unless it is NULL, to the sum. */
 static ALWAYS_INLINE void S(add_to_sum)(const T(v) *v, const T(v) *low, const T(elem) *waiting, int vectors,
-                                        ptrdiff_t end, T(sum) *sum, T(run) *run, const S(how) how) {
+                                        T(sum) *sum, const S(how) how) {
     for (int k = 0; k < vectors; k++) {
         if (waiting)
             T(sum_add_at)(sum, waiting + k * T(LANES));
         else if (how.rest)
             T(sum_add_pair)(sum, v[k], low[k]);
-        else if (how.by_runs)
-            T(run_add)(run, v[k]);
         else
             T(sum_add)(sum, v[k]);
     }
-    if (how.by_runs && end % FOLD == 0) T(sum_fold)(sum, run);
 }
 
 /* What to fetch while a row is read, vector for vector: from `next` on, and from `later` on, unless it is NULL, to be
@@ -241,8 +236,7 @@ static ALWAYS_INLINE T(sum)
                    T(reference) ref, S(fetched) fetched, S(bounds) *bounds, const S(open_row) open,
                    S(open_lines) *open_lines, const S(how) how) {
     enum { W = T(LANES) };
-    const int overlap = how.by_runs ? T(OVERLAP_RUNS) : T(OVERLAP), turn = overlap ? overlap : T(TOGETHER);
-    const int in_memory = !how.by_runs && T(SUMS_FROM_MEMORY);
+    const int overlap = T(OVERLAP), turn = overlap ? overlap : T(TOGETHER), in_memory = T(SUMS_FROM_MEMORY);
     const ptrdiff_t first = how.rest; /* the maximum starts with vector 0 */
     /* the vector that ends with the row, or the first: one to start the bounds with */
     T(v) last = S(load_signed)(left ? x + (n - 1) * x_step + left : x, how.negate);
@@ -251,7 +245,6 @@ static ALWAYS_INLINE T(sum)
     S(open_lines) lines = {.left = 0};
     if (open_lines) lines = *open_lines; /* which stores may not change */
     T(sum) sum = T(sum_zero)();
-    T(run) run = T(run_start)();
     S(bounds) widest = {last, last};
     if (how.checked) widest = S(widen_magnitude)((S(bounds)){T(set1)(0), T(set1)(0)}, last);
     T(begun) begun[T(TOGETHER)];
@@ -266,19 +259,17 @@ static ALWAYS_INLINE T(sum)
             S(fetch)(fetched, x_step, j, turn);
             S(end_some)(&open, j, turn, how.ends);
             if (open_lines) S(end_lines)(&lines, turn, how.ends);
-            if (!in_memory && j > first + turn) S(add_to_sum)(v, low, NULL, turn, j - turn, &sum, &run, how);
+            if (!in_memory && j > first + turn) S(add_to_sum)(v, low, NULL, turn, &sum, how);
             S(end_at)(begun, v, low, e, (j - turn) * e_step, e_step, turn, &ref, how);
             if (in_memory)
                 for (int k = 0; k < turn; k++) T(store)(waiting[other] + k * W, v[k]);
             S(begin_at)(x + j * x_step, x_step, begun, turn, &ref, &widest, how);
             other = !other;
-            if (in_memory && j > first + turn)
-                S(add_to_sum)(NULL, NULL, waiting[other], turn, j - turn, &sum, &run, how);
+            if (in_memory && j > first + turn) S(add_to_sum)(NULL, NULL, waiting[other], turn, &sum, how);
         }
-        if (j > first + turn)
-            S(add_to_sum)(v, low, in_memory ? waiting[!other] : NULL, turn, j - turn, &sum, &run, how);
+        if (j > first + turn) S(add_to_sum)(v, low, in_memory ? waiting[!other] : NULL, turn, &sum, how);
         S(end_at)(begun, v, low, e, (j - turn) * e_step, e_step, turn, &ref, how);
-        S(add_to_sum)(v, low, NULL, turn, j, &sum, &run, how);
+        S(add_to_sum)(v, low, NULL, turn, &sum, how);
     }
     for (; !overlap && j + turn <= n; j += turn) {
         S(fetch)(fetched, x_step, j, turn);
@@ -286,24 +277,23 @@ static ALWAYS_INLINE T(sum)
         if (open_lines) S(end_lines)(&lines, turn, how.ends);
         S(begin_at)(x + j * x_step, x_step, begun, turn, &ref, &widest, how);
         S(end_at)(begun, v, low, e, j * e_step, e_step, turn, &ref, how);
-        S(add_to_sum)(v, low, NULL, turn, j + turn, &sum, &run, how);
+        S(add_to_sum)(v, low, NULL, turn, &sum, how);
     }
     for (; j < n; j++) {
         S(fetch)(fetched, x_step, j, 1);
         S(end_some)(&open, j, 1, how.ends);
         S(begin_at)(x + j * x_step, x_step, begun, 1, &ref, &widest, how);
         S(end_at)(begun, v, low, e, j * e_step, e_step, 1, &ref, how);
-        S(add_to_sum)(v, low, NULL, 1, j + 1, &sum, &run, how);
+        S(add_to_sum)(v, low, NULL, 1, &sum, how);
     }
     if (tail) S(store)(open.y + (n - 1) * W + left, open_last);
     if (left) {
         T(exp)(&last, 1, &ref, how.ordinary);
         if (how.kept) T(store)(e + (n - 1) * e_step + left, last);
         last = T(keep)(S(lanes_from)(W - left), last);
-        S(add_to_sum)(&last, NULL, NULL, 1, n + 1, &sum, &run, how);
+        S(add_to_sum)(&last, NULL, NULL, 1, &sum, how);
     }
     if (open_lines) *open_lines = lines;
-    if (how.by_runs) T(sum_fold)(&sum, &run);
     if (how.bounded || how.checked) *bounds = widest;
     return sum;
 }

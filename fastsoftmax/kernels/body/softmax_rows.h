@@ -23,21 +23,6 @@ static ALWAYS_INLINE void S(negate_rows)(const S(elem) *x, S(elem) *y, ptrdiff_t
     }
 }
 
-/* How far ahead to fetch rows that are read once: whole rows, or as much of a long one. */
-static ALWAYS_INLINE ptrdiff_t S(next_rows)(ptrdiff_t n, ptrdiff_t stride) {
-    const ptrdiff_t ahead = T(READ_AHEAD);
-    return n < ahead ? (ahead + n - 1) / n * stride : ahead;
-}
-
-/* A group of rows: `first` of all, and where they are; e, where their exponentials go; y, where the results will be,
- * to be fetched, or NULL where they are in a cache. */
-typedef struct {
-    const S(elem) *x, *y;
-    T(elem) *e;
-    ptrdiff_t first, count, n, x_stride, y_stride, e_stride;
-    const fs_fetch *fetch;
-} S(group);
-
 static NEVER_INLINE void S(close_softmax_group)(S(open_group) *group, ptrdiff_t i, ptrdiff_t n, const fs_fetch *fetch,
                                                 ptrdiff_t first) {
     S(close_group)(group, i, n, fetch, first, FS_SOFTMAX);

@@ -1,8 +1,7 @@
-/* Wide accumulators: float32 sums are in float64 lanes, float64 ones are compensated; the logarithms of rows whose
- * maximum is not far ahead come to them by way of runs.
+/* Wide accumulators: float32 sums are in float64 lanes, float64 ones are compensated.
  *
- * Every exponential is added on its own, to a sum or to a run that loses nothing, so a row of one big and many tiny
- * terms keeps the tiny ones, and the order of additions in a lane is the order in the row, whatever the unrolling. */
+ * Every exponential is added on its own, so a row of one big and many tiny terms keeps the tiny ones, and the order
+ * of additions in a lane is the order in the row, whatever the unrolling. */
 #ifndef FS_SUM_H
 #define FS_SUM_H
 
@@ -88,33 +87,6 @@ static ALWAYS_INLINE void sum_add_pair_f64(sum_f64 *sum, v_f64 v, v_f64 low) {
     sum_add_f64(sum, v);
     sum->lo[0] = add_f64(sum->lo[0], low);
 }
-
-/* A short run of a sum that has the row's largest exponential, in this run or another, added in its own type and
- * still exactly: `hi` starts at a power of two above any sum of FOLD of them, so hi + e loses only what hi - (hi + e)
- * + e gives back (Dekker's FastTwoSum; hi is always the larger), and `lo` collects it. Two operations fewer than
- * widening. sum_fold adds it to a sum, and it starts anew. It is not for sums without the maximum: those may be so
- * small that all of it is in `lo`. */
-#define FOLD 32
-/* 2**(BIAS + 1) bounds an exponential, 32 times that a sum of FOLD */
-#define ABOVE_ALL(T) (128 * POWER_OF_BIAS_##T)
-#define DEFINE_RUN(T)                                                                                                \
-    typedef struct {                                                                                                 \
-        v_##T hi, lo;                                                                                                \
-    } run_##T;                                                                                                       \
-    static ALWAYS_INLINE run_##T run_start_##T(void) { return (run_##T){set1_##T(ABOVE_ALL(T)), set1_##T(0)}; }      \
-    static ALWAYS_INLINE void run_add_##T(run_##T *run, v_##T e) {                                                   \
-        v_##T hi = add_##T(run->hi, e);                                                                              \
-        run->lo = add_##T(run->lo, sub_##T(e, sub_##T(hi, run->hi)));                                                \
-        run->hi = hi;                                                                                                \
-    }                                                                                                                \
-    static ALWAYS_INLINE void sum_fold_##T(sum_##T *sum, run_##T *run) {                                             \
-        sum_add_##T(sum, sub_##T(run->hi, set1_##T(ABOVE_ALL(T))));                                                  \
-        sum_add_##T(sum, run->lo);                                                                                   \
-        *run = run_start_##T();                                                                                      \
-    }
-DEFINE_RUN(f32)
-DEFINE_RUN(f64)
-#undef DEFINE_RUN
 
 /* One accumulator of each of LANES rows, to be reduced to one sum a row, a row a lane. */
 typedef struct {

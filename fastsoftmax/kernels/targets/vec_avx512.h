@@ -15,14 +15,13 @@
 /* Vectors whose exponentials are taken in step: as many as the registers hold. */
 enum { TOGETHER_f32 = 4, TOGETHER_f64 = 2 };
 
-/* Vectors of a turn where turns overlap, or 0 (row_passes.h): of sums that take exponentials one by one, and of runs.
- * And whether they wait in memory for a sum that takes them one by one: registers suffice. In float64 the
- * additions and multiplications themselves take the time. */
-enum { OVERLAP_f32 = 2, OVERLAP_RUNS_f32 = 2, SUMS_FROM_MEMORY_f32 = 0 };
-enum { OVERLAP_f64 = 0, OVERLAP_RUNS_f64 = 0, SUMS_FROM_MEMORY_f64 = 0 };
+/* Vectors of a turn where turns overlap, or 0 (row_passes.h), and whether they wait in memory for the sum: registers
+ * suffice. In float64 the additions and multiplications themselves take the time. */
+enum { OVERLAP_f32 = 2, SUMS_FROM_MEMORY_f32 = 0 };
+enum { OVERLAP_f64 = 0, SUMS_FROM_MEMORY_f64 = 0 };
 
-/* Rows are ended while others begin (rows.h). */
-enum { OPEN_GROUPS = 1 };
+/* Rows are ended while others begin (rows.h), and those of the logarithms read once (log_rows.h). */
+enum { OPEN_GROUPS = 1, LOGS_ONCE = 1 };
 
 enum { LANES_f32 = 16, LANES_f64 = 8 };
 

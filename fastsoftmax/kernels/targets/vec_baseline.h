@@ -23,11 +23,11 @@
 enum { TOGETHER_f32 = 1, TOGETHER_f64 = 1 };
 
 /* Turns do not overlap (row_passes.h): compilers that make vectors of these loops have their own order. */
-enum { OVERLAP_f32 = 0, OVERLAP_RUNS_f32 = 0, SUMS_FROM_MEMORY_f32 = 0 };
-enum { OVERLAP_f64 = 0, OVERLAP_RUNS_f64 = 0, SUMS_FROM_MEMORY_f64 = 0 };
+enum { OVERLAP_f32 = 0, SUMS_FROM_MEMORY_f32 = 0 };
+enum { OVERLAP_f64 = 0, SUMS_FROM_MEMORY_f64 = 0 };
 
-/* No row is ended while another begins (rows.h). */
-enum { OPEN_GROUPS = 0 };
+/* No row is ended while another begins (rows.h), nor those of the logarithms read once (log_rows.h). */
+enum { OPEN_GROUPS = 0, LOGS_ONCE = 0 };
 
 enum { LANES_f32 = 16, LANES_f64 = 8 };
 
