@@ -134,7 +134,7 @@ def weigh(
         wanted.weight = &weights[0]
     if p is not None:
         p_at = <const char *> cnp.PyArray_DATA(p)
-    lines.n, lines.ahead = n, 0
+    lines.n, lines.ahead, lines.samples, lines.apart = n, 0, 1, 0
     with nogil:
         if inner == 1:
             lines.count, lines.stride, lines.step = samples, n, 1

@@ -46,6 +46,8 @@ cdef extern from "kernels.h" nogil:
         Py_ssize_t stride
         Py_ssize_t step
         Py_ssize_t ahead
+        Py_ssize_t samples
+        Py_ssize_t apart
 
     ctypedef struct fs_wanted:
         const double *weight

@@ -27,6 +27,7 @@ cnp.import_array()
 cdef enum:
     TILE = 16384       # elements: the least that one thread takes at a time
     MOST_LINES = 1024  # in one call of a kernel
+    TOGETHER = 128     # lines of small samples in one call
     BATCH = 4096       # tiles whose sums are kept at once
     ALIGNMENT = 64     # bytes: a vector, and a cache line
 
@@ -49,6 +50,7 @@ cdef struct Job:
     Py_ssize_t samples, n, inner, itemsize
     # lines in one call; calls for a sample (inner > 1), or in all; calls in a tile
     Py_ssize_t width, strips, calls, together
+    Py_ssize_t group  # samples in one call: more than one if they are small
     Py_ssize_t ahead  # see fs_lines
     # bytes of a thread's memory
     Py_ssize_t scratch, room
@@ -116,8 +118,7 @@ cdef Job _job(cnp.ndarray x, object weight, double label_smoothing):
         job.scratch = min(<Py_ssize_t> FS_SCRATCH, line * job.width)
     job.ahead = next_sample(job.samples, job.n, job.inner, job.itemsize)
     job.scratch = (job.scratch + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
-    job.together = 1 + TILE // (job.n * job.width)
-    job.room = job.scratch + job.width * 7 * <Py_ssize_t> sizeof(double)
+    job.group = 1
     job.keep = 1 - label_smoothing
     job.wanted.keep = job.keep
     job.wanted.share = label_smoothing / job.n
@@ -130,14 +131,25 @@ cdef Job _job(cnp.ndarray x, object weight, double label_smoothing):
     return job
 
 
+cdef void _divide(Job *job) noexcept nogil:
+    """Small samples go into a call together, where it is only to take parts and to pick."""
+    if (job.out == NULL and job.p == NULL and job.wanted.share == 0
+            and job.inner > 1 and job.strips == 1):
+        job.group = max(<Py_ssize_t> 1, TOGETHER // job.inner)
+        job.calls = (job.samples + job.group - 1) // job.group
+    job.together = 1 + TILE // (job.n * job.width * job.group)
+    job.room = job.scratch + job.width * job.group * 7 * <Py_ssize_t> sizeof(double)
+
+
 cdef Room _room(const Job *job, void *memory, int thread) noexcept nogil:
     cdef Room room
+    cdef Py_ssize_t lines = job.width * job.group
     room.scratch = aligned(memory) + thread * job.room
     room.classes = <int64_t *> (room.scratch + job.scratch)
-    room.picked = <double *> (room.classes + job.width)
-    room.values = room.picked + job.width
-    room.parts = room.values + job.width
-    room.sums = room.parts + 2 * job.width
+    room.picked = <double *> (room.classes + lines)
+    room.values = room.picked + lines
+    room.parts = room.values + lines
+    room.sums = room.parts + 2 * lines
     return room
 
 
@@ -145,8 +157,9 @@ cdef Py_ssize_t _place(
     const Job *job, Py_ssize_t call, fs_lines *lines, Py_ssize_t *first
 ) noexcept nogil:
     """The lines of one call: the place of their first element; their first number in `first`."""
-    cdef Py_ssize_t sample = call // job.strips, column = call % job.strips * job.width
+    cdef Py_ssize_t sample = call // job.strips * job.group, column = call % job.strips * job.width
     lines.n, lines.ahead = job.n, job.ahead
+    lines.samples, lines.apart = 1, job.n * job.inner
     if job.inner == 1:
         first[0] = call * job.width
         lines.count = min(job.width, job.samples - first[0])
@@ -155,6 +168,7 @@ cdef Py_ssize_t _place(
         return first[0] * job.n * job.itemsize
     first[0] = sample * job.inner + column
     lines.count = min(job.width, job.inner - column)
+    lines.samples = min(job.group, job.samples - sample)
     lines.stride = 1
     lines.step = job.inner
     return (sample * job.n * job.inner + column) * job.itemsize
@@ -176,6 +190,7 @@ cdef void _lose(const Job *job, Py_ssize_t call, Room room, Sums *sums) noexcept
     cdef Sums here = sums[0]  # in registers: stores through a pointer would be waited for
     cdef Py_ssize_t first, i, counted = 0
     cdef Py_ssize_t place = _place(job, call, &lines, &first)
+    cdef Py_ssize_t count = lines.count * lines.samples
     cdef bint spread = job.p != NULL or job.wanted.share != 0
     cdef double w, loss
     job.kernels.parts(job.x + place, &lines, room.parts, room.scratch)
@@ -183,10 +198,10 @@ cdef void _lose(const Job *job, Py_ssize_t call, Room room, Sums *sums) noexcept
         job.kernels.weigh(job.x + place, NULL if job.p == NULL else job.p + place, &lines,
                           &job.wanted, room.parts, room.sums)
     if job.p == NULL:
-        for i in range(lines.count):
+        for i in range(count):
             room.classes[i] = _class(job, first + i)
         job.kernels.pick(job.x + place, &lines, room.classes, room.picked)
-    for i in range(lines.count):
+    for i in range(count):
         if job.p == NULL and room.classes[i] < 0:
             room.values[i] = 0
             continue
@@ -205,7 +220,7 @@ cdef void _lose(const Job *job, Py_ssize_t call, Room room, Sums *sums) noexcept
         _add(&here.loss, loss)
     _add(&here.weight, counted)
     if job.losses != NULL:
-        job.kernels.put(room.values, lines.count, job.losses + first * job.itemsize)
+        job.kernels.put(room.values, count, job.losses + first * job.itemsize)
     sums[0] = here
 
 
@@ -301,13 +316,16 @@ cdef void _surprises(
             (room.parts[2 * i] - room.picked[first + i]) + room.parts[2 * i + 1])
 
 
-cdef int _run(const Job *job, Sums *total, int threads) except -1:
+cdef int _run(Job *job, Sums *total, int threads) except -1:
     """All tiles, a batch of them at a time: the losses and their sums, or the gradients."""
-    cdef Py_ssize_t tiles = (job.calls + job.together - 1) // job.together
-    cdef Py_ssize_t batch = 0, tile, count
-    cdef void *memory = scratch(threads, job.room)
+    cdef Py_ssize_t tiles, batch = 0, tile, count
+    cdef void *memory
     cdef fs_fpenv callers
-    cdef Sums *sums = <Sums *> malloc(min(tiles, <Py_ssize_t> BATCH) * sizeof(Sums))
+    cdef Sums *sums
+    _divide(job)
+    tiles = (job.calls + job.together - 1) // job.together
+    memory = scratch(threads, job.room)
+    sums = <Sums *> malloc(min(tiles, <Py_ssize_t> BATCH) * sizeof(Sums))
     if sums == NULL:
         free(memory)
         raise MemoryError(f"no memory for the sums of {tiles} tiles")
@@ -344,7 +362,7 @@ cdef void _tile(const Job *job, Py_ssize_t tile, Room room, Sums *sums) noexcept
     fpenv_leave(callers)
 
 
-cdef Sums _by_team(const Job *job) except *:
+cdef Sums _by_team(Job *job) except *:
     cdef Sums total = Sums(Sum(0, 0), Sum(0, 0))
     cdef int threads = begin_team(job.samples * job.n * job.inner)
     try:

@@ -56,6 +56,26 @@ LAYOUTS = {
 SHAPES = ((9, 10), (70, 33), (5, 6, 7), (3, 4, 5, 2))
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])
+@pytest.mark.parametrize(
+    "shape", [(37, 11, 5), (300, 50, 16), (19, 3, 130), (9, 7, 64), (3, 5, 2, 3)]
+)
+def test_many_small_samples_have_the_losses_of_one(isa, dtype, shape):
+    """Some of them go into one call of a kernel."""
+    x = inputs.normal(dtype, shape, seed=0)
+    target = np.random.default_rng(0).integers(0, shape[1], (shape[0], *shape[2:]))
+    target.flat[::13] = -100
+    losses = F.cross_entropy(x, target, reduction="none")
+    for i in range(shape[0]):
+        alone = F.cross_entropy(x[i : i + 1], target[i : i + 1], reduction="none")
+        assert same_bits(losses[i], alone[0])
+    total = np.sum(losses, dtype=np.longdouble)
+    mean = F.cross_entropy(x.astype(np.float64), target)
+    assert np.isclose(
+        float(total) / np.sum(target >= 0), mean, rtol=1e-2 if x.itemsize == 2 else 1e-6
+    )
+
+
 def _laid(layout, dtype):
     if layout == "byte-swapped" and dtype == "bfloat16":
         pytest.skip("ml_dtypes' bfloat16 has one byte order")

@@ -96,9 +96,10 @@ typedef struct {
 } fs_kernels;
 
 /* Losses and their gradients work on lines of n elements: element c of line i is x[i * stride + c * step]. Lines are
- * rows (step is 1) or columns beside each other (stride is 1, step is not). `ahead`: as for columns. */
+ * rows (step is 1) or columns beside each other (stride is 1, step is not). `ahead`: as for columns. `parts` and
+ * `pick` take `samples` times so many columns, each sample `apart` elements further on; the others take one. */
 typedef struct {
-    ptrdiff_t count, n, stride, step, ahead;
+    ptrdiff_t count, n, stride, step, ahead, samples, apart;
 } fs_lines;
 
 /* What each class is wanted with: weight[class] * (keep * p + share) for probabilities p, weight[class] * share where

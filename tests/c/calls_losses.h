@@ -53,11 +53,11 @@ static arena x_arena, p_arena, y_arena, weight_arena, class_arena, line_arena, s
 static int met[MAX_TARGETS][LOSS_CASE_COUNT][FS_TYPES];
 
 static fs_lines lines_of(const call *c) {
-    if (c->what->kernel == PUT) return (fs_lines){c->count, 1, 1, 1, 0};
-    if (c->form == ROWS) return (fs_lines){c->count, c->n, c->n + c->gap, 1, 0};
+    if (c->what->kernel == PUT) return (fs_lines){c->count, 1, 1, 1, 0, 1, 0};
+    if (c->form == ROWS) return (fs_lines){c->count, c->n, c->n + c->gap, 1, 0, 1, 0};
     /* one column beside nothing would be a row */
-    return (fs_lines){c->count, c->n, 1, c->count + c->gap + (c->count == 1 && c->gap == 0),
-                      c->count % 2 ? 1 << 20 : 0};
+    return (fs_lines){
+        c->count, c->n, 1, c->count + c->gap + (c->count == 1 && c->gap == 0), c->count % 2 ? 1 << 20 : 0, 1, 0};
 }
 
 static ptrdiff_t locate(const fs_lines *lines, int row, int j) { return row * lines->stride + j * lines->step; }
@@ -136,7 +136,7 @@ static void run(call c, int record) {
     const int m = results_of(kernel, c.n);
     const fs_type type = result_type(kernel, c.type);
     const fs_lines lines = lines_of(&c);
-    const fs_lines y_lines = is_of_lines(kernel) ? (fs_lines){c.count, m, m, 1, 0} : lines;
+    const fs_lines y_lines = is_of_lines(kernel) ? (fs_lines){c.count, m, m, 1, 0, 1, 0} : lines;
     const size_t y_bytes = bytes_of(&y_lines, type);
     const ptrdiff_t size = (ptrdiff_t)size_of(type);
     const int canary = c.in_place ? X_CANARY : CANARY;

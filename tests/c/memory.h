@@ -10,10 +10,10 @@
 #include "kernels.h"
 
 static size_t size_of(fs_type type) { return FACTS[type].size; }
-static fs_type computed_in(fs_type type) { return type == FS_F64 ? FS_F64 : FS_F32; }
+static inline fs_type computed_in(fs_type type) { return type == FS_F64 ? FS_F64 : FS_F32; }
 
 /* As little scratch memory as the contract allows, so that its end is guarded. */
-static size_t scratch_of_columns(fs_type type, int columns, int n) {
+static inline size_t scratch_of_columns(fs_type type, int columns, int n) {
     const size_t whole = (size_t)(columns + 15) / 16 * 16;
     const size_t bytes = size_of(computed_in(type)) * (size_t)(n + 2) * whole;
     return bytes < FS_SCRATCH ? bytes : FS_SCRATCH;

@@ -59,6 +59,48 @@ static void test_length(const arguments *asked, int n) {
     }
 }
 
+/* Several samples in one call of those that take them: the numbers of one call for each. */
+static void test_samples(const fs_table *table, fs_type type, int samples, int count, int n) {
+    enum { GAP = 3 };
+    const int step = count + (count == 1); /* one column beside nothing would be a row */
+    const ptrdiff_t apart = n * step + GAP;
+    const size_t size = size_of(type), bytes = size * (size_t)((samples - 1) * apart + n * step);
+    const size_t scratch_bytes = scratch_of_columns(type, count, n);
+    const fs_lines all = {count, n, 1, step, count % 2 ? 1 << 20 : 0, samples, apart};
+    const fs_lines one = {count, n, 1, step, 0, 1, 0};
+    double parts[2 * MAX_COUNT], picked[MAX_COUNT], wanted[2 * MAX_COUNT], wanted_pick[MAX_COUNT];
+    int64_t classes[MAX_COUNT];
+    unsigned char *x = place(x_arena, bytes, 1, 0xFF); /* NaN wherever there is nothing to read */
+    for (int sample = 0; sample < samples; sample++)
+        for (int i = 0; i < n * step; i++) store(type, x, sample * apart + i, uniform(-9, 9));
+    for (int i = 0; i < samples * count; i++) classes[i] = i % (n + 1) - 1;
+    const unsigned char *seen = x + x_arena.read_only;
+    const fs_loss_kernels *kernels = &table->losses[type];
+    kernels->parts(seen, &all, parts, unwritten(scratch_arena.end - scratch_bytes, scratch_bytes));
+    kernels->pick(seen, &all, classes, picked);
+    for (int sample = 0; sample < samples; sample++) {
+        const unsigned char *at = seen + (size_t)(sample * apart) * size;
+        kernels->parts(at, &one, wanted + 2 * sample * count, scratch_arena.end - scratch_bytes);
+        kernels->pick(at, &one, classes + sample * count, wanted_pick + sample * count);
+    }
+    calls += 2;
+    const size_t lines = (size_t)(samples * count);
+    if (memcmp(parts, wanted, 2 * lines * sizeof *parts) || memcmp(picked, wanted_pick, lines * sizeof *picked)) {
+        failures++;
+        printf("FAILED %s %s: %d samples of %d columns, n %d\n", table->isa, TYPE_NAMES[type], samples, count, n);
+    }
+}
+
+static void test_all_samples(const fs_table *table) {
+    static const int samples[] = {1, 2, 3, 4, 5, 9}, counts[] = {1, 2, 15, 16, 17, 40}, lengths[] = {1, 2, 50, 300};
+    for (fs_type type = 0; type < FS_TYPES; type++)
+        for (size_t s = 0; s < sizeof samples / sizeof *samples; s++)
+            for (size_t c = 0; c < sizeof counts / sizeof *counts; c++)
+                for (size_t n = 0; n < sizeof lengths / sizeof *lengths; n++)
+                    if (samples[s] * counts[c] <= MAX_COUNT && samples[s] * counts[c] * lengths[n] <= MAX_TILE)
+                        test_samples(table, type, samples[s], counts[c], lengths[n]);
+}
+
 int main(int argc, char **argv) {
     const arguments asked = start(argc, argv);
     arena *const large[] = {&x_arena, &p_arena, &y_arena}, *const small[] = {&class_arena, &line_arena};
@@ -90,6 +132,7 @@ int main(int argc, char **argv) {
                        (unsigned)(here->hash >> 32));
             }
         target++;
+        test_all_samples(*table);
     }
     return finish();
 }

@@ -52,32 +52,55 @@ static ALWAYS_INLINE void S(short_rows_parts)(const S(elem) *x, ptrdiff_t rows, 
     }
 }
 
-static ALWAYS_INLINE void S(columns_parts)(const S(elem) *x, ptrdiff_t columns, ptrdiff_t n, ptrdiff_t stride,
-                                           ptrdiff_t ahead, double *parts, T(elem) *scratch) {
+/* The parts of some vectors of columns: each is a chain of dependent steps, and theirs overlap. */
+enum { S(PARTS) = 4 };
+typedef struct {
+    T(v) top[S(PARTS)];
+    T(rest) rest[S(PARTS)];
+    double *parts[S(PARTS)];
+    ptrdiff_t columns[S(PARTS)];
+    int count;
+} S(open_parts);
+
+static ALWAYS_INLINE void S(close_parts)(S(open_parts) *open) {
+    for (int k = 0; k < open->count; k++)
+        S(put_parts)(open->parts[k], open->top[k], &open->rest[k], open->columns[k]);
+    open->count = 0;
+}
+
+static ALWAYS_INLINE void S(columns_parts)(const S(elem) *x, const fs_lines *lines, double *parts, T(elem) *scratch) {
     enum { W = T(LANES) };
+    const ptrdiff_t n = lines->n, columns = lines->count, stride = lines->step;
     const ptrdiff_t fit = S(strip_width)(n, STRIP_BYTES);
     int once = 1;
-    T(v) top;
-    T(rest) rest;
-    for (ptrdiff_t first = 0; fit == 0 && first < columns; first += W) {
-        const S(long_column) column = {x + first, stride, columns - first, 0};
-        S(long_column_rest)(&column, n, &top, &rest);
-        S(put_parts)(parts + 2 * first, top, &rest, column.count);
-    }
-    for (ptrdiff_t first = 0, count; fit > 0 && first < columns; first += count) {
-        count = S(next_strip)(columns - first, fit);
-        const S(strip) strip = S(make_strip)(x + first, count, n, stride, 0, scratch, ahead);
-        for (ptrdiff_t i = 0; i < count; i += W) {
-            S(strip_rest)(&strip, i, NULL, &once, &top, &rest);
-            S(put_parts)(parts + 2 * (first + i), top, &rest, count - i);
+    S(open_parts) open = {.count = 0};
+    for (ptrdiff_t sample = 0; sample < lines->samples; sample++, x += lines->apart, parts += 2 * columns) {
+        for (ptrdiff_t first = 0; fit == 0 && first < columns; first += W) {
+            const S(long_column) column = {x + first, stride, columns - first, 0};
+            T(v) top;
+            T(rest) rest;
+            S(long_column_rest)(&column, n, &top, &rest);
+            S(put_parts)(parts + 2 * first, top, &rest, column.count);
+        }
+        for (ptrdiff_t first = 0, count; fit > 0 && first < columns; first += count) {
+            count = S(next_strip)(columns - first, fit);
+            const S(strip) strip = S(make_strip)(x + first, count, n, stride, 0, scratch, lines->ahead);
+            for (ptrdiff_t i = 0; i < count; i += W) {
+                const int k = open.count++;
+                open.parts[k] = parts + 2 * (first + i);
+                open.columns[k] = count - i;
+                S(strip_rest)(&strip, i, NULL, &once, &open.top[k], &open.rest[k]);
+                if (open.count == S(PARTS)) S(close_parts)(&open);
+            }
         }
     }
+    S(close_parts)(&open);
 }
 
 static void S(fs_parts)(const void *x, const fs_lines *lines, double *parts, void *scratch) {
     const fs_fpenv callers = fpenv_enter();
     if (lines->step != 1)
-        S(columns_parts)(x, lines->count, lines->n, lines->step, lines->ahead, parts, scratch);
+        S(columns_parts)(x, lines, parts, scratch);
     else if (lines->n < T(SHORT_READ_ROW))
         S(short_rows_parts)(x, lines->count, lines->n, lines->stride, parts, scratch);
     else
@@ -115,7 +138,7 @@ static void S(fs_scaled)(const void *from, void *to, const fs_lines *lines, cons
     if (!small) S(scale_lines)(x, y, lines, scale, scratch);
     /* one by one: a line's results are those it has among others */
     for (ptrdiff_t i = 0; small && i < lines->count; i++) {
-        const fs_lines one = {1, lines->n, lines->stride, lines->step, 0};
+        const fs_lines one = {1, lines->n, lines->stride, lines->step, 0, 1, 0};
         const int raised = S(is_small)(scale[i], lines->n);
         const double raised_scale = raised ? scale[i] * T(RAISE) : scale[i];
         S(elem) *line = y + i * lines->stride;
@@ -131,8 +154,9 @@ static void S(fs_scaled)(const void *from, void *to, const fs_lines *lines, cons
 static void S(fs_pick)(const void *from, const fs_lines *lines, const int64_t *classes, double *picked) {
     const fs_fpenv callers = fpenv_enter();
     const S(elem) *x = from;
-    for (ptrdiff_t i = 0; i < lines->count; i++)
-        picked[i] = classes[i] < 0 ? 0 : (double)S(widen_one)(x[i * lines->stride + classes[i] * lines->step]);
+    for (ptrdiff_t sample = 0; sample < lines->samples; sample++, x += lines->apart)
+        for (ptrdiff_t i = 0; i < lines->count; i++, classes++, picked++)
+            *picked = *classes < 0 ? 0 : (double)S(widen_one)(x[i * lines->stride + *classes * lines->step]);
     fpenv_leave(callers);
 }
 

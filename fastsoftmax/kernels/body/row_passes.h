@@ -216,12 +216,14 @@ static ALWAYS_INLINE void S(end_lines)(S(open_lines) *lines, int vectors, const 
     }
 }
 
+#ifdef COMPUTED_IN
 /* The rest of them. */
 static NEVER_INLINE void S(close_lines)(S(open_lines) *open, const fs_operation op) {
     S(open_lines) lines = *open;
     while (lines.left) S(end_lines)(&lines, 1, op);
     open->left = 0;
 }
+#endif
 
 /* The sum of exp(x) * 2**-N, and these in e if they are kept; `bounds`, if they are wanted, becomes what bounds x. x
  * is n vectors, the next of a row beside the last or those of a column's lines, and `left` elements more of a row.
