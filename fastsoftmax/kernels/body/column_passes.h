@@ -20,7 +20,7 @@ static ALWAYS_INLINE int T(exp_once)(const T(elem) *x, ptrdiff_t stride, ptrdiff
     T(bounds) bounds;
     *sum = T(exp_and_sum)(x, stride, e, e_step, n, 0, T(ordinary_reference)(), fetched, &bounds, T(no_row)(), open,
                           (T(how)){.ordinary = 1, .kept = 1, .checked = 1, .ends = FS_SOFTMAX});
-    return T(is_ordinary)(bounds);
+    return T(are_ordinary)(bounds.top);
 }
 
 /* The exponentials, `e_step` from line to line in e, and their sum, if all columns are ordinary; else 0. While it

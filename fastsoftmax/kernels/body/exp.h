@@ -108,6 +108,29 @@ DEFINE_REFERENCE(f32, 0x1.8p23f, 127)
 DEFINE_REFERENCE(f64, 0x1.8p52, 1023)
 #undef DEFINE_REFERENCE
 
+/* What tells of numbers whose exponentials are taken whether they are ordinary: the largest |x|; or, where that is
+ * quicker, bits of their n_bits beside ordinary_reference, which stand for |x| <= 44 then. 0 tells of none. */
+#define DEFINE_CHECK(T)                                                                                              \
+    static ALWAYS_INLINE v_##T check_##T(v_##T check, v_##T x, v_##T n_bits) {                                       \
+        (void)n_bits;                                                                                                \
+        return abs_max_##T(x, check);                                                                                \
+    }                                                                                                                \
+    static ALWAYS_INLINE v_##T both_checks_##T(v_##T x, v_##T y) { return max_##T(x, y); }                           \
+    static ALWAYS_INLINE int are_ordinary_##T(v_##T check) { return all_##T(ge_##T(set1_##T(ORDINARY), check)); }
+DEFINE_CHECK(f64)
+#ifndef HAS_COLLECT
+DEFINE_CHECK(f32)
+#else
+enum { ROUNDER_BITS_f32 = 0x4b400000 }; /* 1.5 * 2**23 */
+static ALWAYS_INLINE v_f32 check_f32(v_f32 check, v_f32 x, v_f32 n_bits) {
+    (void)x;
+    return collect_f32(check, n_bits, ROUNDER_BITS_f32 + 8 * (BIAS_f32 - ORDINARY_TOP) - 512);
+}
+static ALWAYS_INLINE v_f32 both_checks_f32(v_f32 x, v_f32 y) { return both_collected_f32(x, y); }
+static ALWAYS_INLINE int are_ordinary_f32(v_f32 check) { return were_all_near_f32(check); }
+#endif
+#undef DEFINE_CHECK
+
 /* The exponentials of a few vectors take each step together, so that their chains of dependent instructions overlap
  * on cores with a small scheduler too. TOGETHER is the target's choice; results do not depend on it. */
 #define EACH for (int i = 0; i < vectors; i++)

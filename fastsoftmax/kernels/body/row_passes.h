@@ -19,8 +19,8 @@ static ALWAYS_INLINE T(v) S(load_signed)(const S(elem) *p, int negate) {
 }
 
 /* What bounds a row, a lane each: its maximum (beside a NaN any will do: the row's sum is NaN), and the lowest of its
- * negative numbers, whose bits are the largest read as unsigned integers. Or, for those who only ask whether all is
- * ordinary, the largest |x|, and 0. */
+ * negative numbers, whose bits are the largest read as unsigned integers. Those who only ask whether all is ordinary
+ * have its check (exp.h) in `top` instead. */
 typedef struct {
     T(v) top, low;
 } S(bounds);
@@ -32,10 +32,6 @@ static ALWAYS_INLINE S(bounds) S(both_bounds)(S(bounds) x, S(bounds) y) {
 static ALWAYS_INLINE S(bounds) S(widen_bounds)(S(bounds) bounds, T(v) x) {
     KEEP_LOADED(x);
     return (S(bounds)){T(max)(x, bounds.top), T(bits_max)(x, bounds.low)};
-}
-
-static ALWAYS_INLINE S(bounds) S(widen_magnitude)(S(bounds) bounds, T(v) x) {
-    return (S(bounds)){T(abs_max)(x, bounds.top), bounds.low};
 }
 
 static ALWAYS_INLINE S(bounds) S(row_bounds)(const S(elem) *x, ptrdiff_t n, int negate) {
@@ -93,10 +89,10 @@ static ALWAYS_INLINE void S(begin_at)(const S(elem) *x, ptrdiff_t step, T(begun)
         if (how.rest || how.checked) KEEP_LOADED(v[k]);
         const T(v) smaller = how.rest ? T(min)(bounds->top, v[k]) : v[k];
         if (how.bounded) *bounds = S(widen_bounds)(*bounds, v[k]);
-        if (how.checked) *bounds = S(widen_magnitude)(*bounds, v[k]);
         v[k] = smaller;
     }
     T(exp_begin)(v, to, vectors, ref, how.ordinary);
+    for (int k = 0; how.checked && k < vectors; k++) bounds->top = T(check)(bounds->top, v[k], to[k].n_bits);
 }
 
 /* The second half, to v and what rounding it left to low, where logarithms want that; to e + at, if they are kept. */
@@ -248,7 +244,7 @@ static ALWAYS_INLINE T(sum)
     if (open_lines) lines = *open_lines; /* which stores may not change */
     T(sum) sum = T(sum_zero)();
     S(bounds) widest = {last, last};
-    if (how.checked) widest = S(widen_magnitude)((S(bounds)){T(set1)(0), T(set1)(0)}, last);
+    if (how.checked) widest.top = T(set1)(0);
     T(begun) begun[T(TOGETHER)];
     T(v) v[T(TOGETHER)], low[T(TOGETHER)];
     _Alignas(64) T(elem) waiting[2][W * T(TOGETHER)]; /* for the sum: every other turn */
@@ -290,7 +286,9 @@ static ALWAYS_INLINE T(sum)
     }
     if (tail) S(store)(open.y + (n - 1) * W + left, open_last);
     if (left) {
-        T(exp)(&last, 1, &ref, how.ordinary);
+        T(exp_begin)(&last, begun, 1, &ref, how.ordinary);
+        if (how.checked) widest.top = T(check)(widest.top, last, begun[0].n_bits);
+        T(exp_end)(begun, &last, 1, &ref, how.ordinary);
         if (how.kept) T(store)(e + (n - 1) * e_step + left, last);
         last = T(keep)(S(lanes_from)(W - left), last);
         S(add_to_sum)(&last, NULL, NULL, 1, &sum, how);

@@ -61,14 +61,14 @@ static ALWAYS_INLINE int S(group_exp_once)(const S(group) *group, const S(open_g
     const S(how) how = {.ordinary = 1, .kept = 1, .checked = 1, .ends = FS_SOFTMAX};
     const T(reference) ref = T(ordinary_reference)();
     const ptrdiff_t ahead = S(next_rows)(group->n, group->x_stride);
-    S(bounds) all = {T(set1)(0), T(set1)(0)};
+    T(v) check = T(set1)(0);
     T(row_sums) sums;
     for (ptrdiff_t i = 0; i < group->count; i++) {
         S(bounds) row;
         T(put_row_sum)(&sums, i, S(group_row)(group, i, ref, ahead, &row, open, how));
-        all = S(both_bounds)(row, all);
+        check = T(both_checks)(row.top, check);
     }
-    if (!S(is_ordinary)(all)) return 0;
+    if (!T(are_ordinary)(check)) return 0;
     *sum = T(row_sums_total)(&sums, group->count);
     return 1;
 }

@@ -86,6 +86,24 @@ static ALWAYS_INLINE v_f64 abs_max_f64(v_f64 x, v_f64 y) {
     return (v_f64){_mm256_max_pd(_mm256_andnot_pd(sign, x.a), y.a), _mm256_max_pd(_mm256_andnot_pd(sign, x.b), y.b)};
 }
 
+/* Collects bits that tell whether x, as integers, are `from` to `from` + 1023; whether they all were. Both run beside
+ * the arithmetic, which has two of the core's three ports for itself. */
+#define HAS_COLLECT
+static ALWAYS_INLINE __m256 collect_half(__m256 bits, __m256 x, __m256i from) {
+    return _mm256_or_ps(bits, _mm256_castsi256_ps(_mm256_sub_epi32(_mm256_castps_si256(x), from)));
+}
+static ALWAYS_INLINE v_f32 collect_f32(v_f32 bits, v_f32 x, int32_t from) {
+    const __m256i first = _mm256_set1_epi32(from);
+    return (v_f32){collect_half(bits.a, x.a, first), collect_half(bits.b, x.b, first)};
+}
+static ALWAYS_INLINE v_f32 both_collected_f32(v_f32 x, v_f32 y) {
+    return (v_f32){_mm256_or_ps(x.a, y.a), _mm256_or_ps(x.b, y.b)};
+}
+static ALWAYS_INLINE int were_all_near_f32(v_f32 bits) {
+    const __m256i all = _mm256_castps_si256(_mm256_or_ps(bits.a, bits.b));
+    return _mm256_testz_si256(all, _mm256_set1_epi32(~1023));
+}
+
 static ALWAYS_INLINE v_f32 set1_f32(float x) { return (v_f32){_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
 static ALWAYS_INLINE v_f64 set1_f64(double x) { return (v_f64){_mm256_set1_pd(x), _mm256_set1_pd(x)}; }
 
