@@ -67,7 +67,7 @@ else:
     KERNEL_CFLAGS += ["-Werror=implicit-function-declaration"]
     # Their loops are written out as far as it pays; one more copy of each loop does not.
     if not DEBUG:
-        KERNEL_CFLAGS += ["-fno-unswitch-loops", "-fno-split-loops"]
+        KERNEL_CFLAGS += ["-fno-unswitch-loops", "-fno-split-loops", "-fno-loop-unroll-and-jam"]
         KERNEL_CFLAGS += ["-fno-version-loops-for-strides", "-fno-asynchronous-unwind-tables"]
 
 

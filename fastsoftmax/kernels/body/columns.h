@@ -230,11 +230,11 @@ typedef struct {
 
 /* Whether any strip is open, which only those of a type that is computed in ever are. */
 static ALWAYS_INLINE int S(has_open)(const S(columns_state) *state) {
-    return OPEN_GROUPS && sizeof(S(elem)) == sizeof(T(elem)) && state->open.left > 0;
+    return OPEN_LINES && sizeof(S(elem)) == sizeof(T(elem)) && state->open.left > 0;
 }
 
 static ALWAYS_INLINE int S(stays_open)(const S(columns_state) *state) {
-    return OPEN_GROUPS && sizeof(S(elem)) == sizeof(T(elem)) && state->stays_open;
+    return OPEN_LINES && sizeof(S(elem)) == sizeof(T(elem)) && state->stays_open;
 }
 
 /* What has not been written of the strip before is written, then this strip's results are, or wait. */
@@ -373,7 +373,7 @@ static NEVER_INLINE void S(long_columns)(const S(elem) *x, S(elem) *y, ptrdiff_t
  * where these do not come from a near cache, and both have room in scratch memory. */
 static ALWAYS_INLINE int S(strips_stay_open)(ptrdiff_t n, ptrdiff_t y_stride, ptrdiff_t width, ptrdiff_t ahead) {
     const int far = ahead || n * y_stride * (ptrdiff_t)sizeof(S(elem)) >= STREAM_FROM;
-    return OPEN_GROUPS && sizeof(S(elem)) == sizeof(T(elem)) && far &&
+    return OPEN_LINES && n >= OPEN_LINES && sizeof(S(elem)) == sizeof(T(elem)) && far &&
            2 * width * (n + 2) * (ptrdiff_t)sizeof(T(elem)) <= FS_SCRATCH;
 }
 

@@ -131,6 +131,15 @@ static NEVER_INLINE int S(group_rest_once)(const S(group) *group, const S(open_g
     return 1;
 }
 
+/* The sum of a whole row, while `other` is ended: by the same loop where every row may have such a one, or it is an
+ * ordinary one; else before. */
+static ALWAYS_INLINE T(sum) S(whole_row)(const S(elem) *row, ptrdiff_t n, T(reference) ref, S(fetched) fetched,
+                                         const S(open_row) *other, const S(how) how) {
+    if (OPEN_ROW == 1 || (how.ordinary && other->y)) return S(row_exp)(row, NULL, n, ref, fetched, NULL, *other, how);
+    if (other->y) S(end_row)(other, n, NULL, FS_LOG_SOFTMAX);
+    return S(row_exp)(row, NULL, n, ref, fetched, NULL, S(no_row)(), how);
+}
+
 /* The second of two stages, to the same bits. Targets that have the one above come here with few groups that are
  * ordinary, and have no code for them. */
 static NEVER_INLINE void S(group_rest)(const S(group) *group, const S(references) *references,
@@ -149,8 +158,8 @@ static NEVER_INLINE void S(group_rest)(const S(group) *group, const S(references
         const S(open_row) other = S(row_meanwhile)(open, i, FS_LOG_SOFTMAX);
         if (near[i] > S(near_itself)(n)) {
             S(put_whole)(&sums, i,
-                         is_ordinary ? S(row_exp)(row, NULL, n, ref, fetched, NULL, other, ordinary)
-                                     : S(row_exp)(row, NULL, n, ref, fetched, NULL, other, how));
+                         is_ordinary ? S(whole_row)(row, n, ref, fetched, &other, ordinary)
+                                     : S(whole_row)(row, n, ref, fetched, &other, how));
             continue;
         }
         if (other.y) S(end_row)(&other, n, NULL, FS_LOG_SOFTMAX);
@@ -189,7 +198,8 @@ static ALWAYS_INLINE T(v) S(group_log)(const S(group) *group, S(open_group) *ope
 static ALWAYS_INLINE void S(rows_log_softmax)(const S(elem) *x, S(elem) *y, ptrdiff_t rows, ptrdiff_t n,
                                               ptrdiff_t x_stride, ptrdiff_t y_stride, const fs_fetch *fetch) {
     const ptrdiff_t together = S(rows_together)(n, GROUP_BYTES / (ptrdiff_t)sizeof *x);
-    const int stays_open = OPEN_GROUPS && !fetch && n * (ptrdiff_t)sizeof *x <= OPEN_LOG_BYTES;
+    const int stays_open =
+        S(may_stay_open)() && n >= OPEN_ROW && !fetch && n * (ptrdiff_t)sizeof *x <= OPEN_LOG_BYTES;
     S(open_group) open = {.count = 0};
     int once = S(seems_ordinary)(x, n);
     for (ptrdiff_t first = 0; first < rows; first += together) {

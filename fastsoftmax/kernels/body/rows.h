@@ -70,7 +70,7 @@ typedef struct {
 
 /* A group that is open: all but its results is done. Taking exponentials leaves the memory idle, and writing results
  * waits for it, so that the rows of one group are ended while those of the next begin, where the target has the
- * registers for it (OPEN_GROUPS). Their endings are a lane each of a and b. */
+ * registers for it (OPEN_ROW). Their endings are a lane each of a and b. */
 typedef struct {
     const T(elem) *e; /* as in open_row, row after row */
     const S(elem) *x;
@@ -91,9 +91,15 @@ static ALWAYS_INLINE S(open_row) S(row_of)(const S(open_group) *group, ptrdiff_t
     return (S(open_row)){.x = group->x + i * group->x_stride, .y = y, .ending = ending};
 }
 
+/* Whether groups may stay open at all: where not all rows do, only those of a type that is computed in, others being
+ * less memory. */
+static ALWAYS_INLINE int S(may_stay_open)(void) {
+    return OPEN_ROW == 1 || (OPEN_ROW && sizeof(S(elem)) == sizeof(T(elem)));
+}
+
 /* Its row i, to be ended meanwhile, if there is one. */
 static ALWAYS_INLINE S(open_row) S(row_meanwhile)(const S(open_group) *group, ptrdiff_t i, const fs_operation op) {
-    return OPEN_GROUPS && group && i < group->count ? S(row_of)(group, i, op) : S(no_row)();
+    return S(may_stay_open)() && group && i < group->count ? S(row_of)(group, i, op) : S(no_row)();
 }
 
 /* Ends its rows from row i on, row `first` + i of all, and closes it. */

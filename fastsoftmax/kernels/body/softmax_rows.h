@@ -98,7 +98,8 @@ static ALWAYS_INLINE void S(rows_softmax)(const S(elem) *x, S(elem) *y, ptrdiff_
         stored && (n <= fit || !in_place) && S(seems_ordinary)(x, n) && (!scale || are_moderate(scale, rows, n));
     const int in_scratch = S(exp_store)(y, scratch, n) == scratch || (once && in_place);
     /* then the next group is in the other half of scratch memory */
-    const int stays_open = OPEN_GROUPS && stored && !fetch && n * (ptrdiff_t)sizeof *scratch <= OPEN_SOFTMAX_BYTES &&
+    const int stays_open = S(may_stay_open)() && n >= OPEN_ROW &&
+                           n * (ptrdiff_t)sizeof *scratch <= OPEN_SOFTMAX_BYTES && stored && !fetch &&
                            (!in_scratch || n <= half);
     const ptrdiff_t elements = stays_open ? half : fit;
     const ptrdiff_t together = S(rows_together)(n, in_scratch ? elements : GROUP_BYTES / (ptrdiff_t)sizeof *y);
@@ -121,14 +122,19 @@ static ALWAYS_INLINE void S(rows_softmax)(const S(elem) *x, S(elem) *y, ptrdiff_
         S(group) group = {from,     from == to ? NULL : to,     e,    first, count, n, stride,
                           y_stride, e == memory ? n : y_stride, fetch};
         if (once) {
-            once = S(group_exp_once)(&group, &open, &sum);
+            once = OPEN_ROW == 1 || stays_open ? S(group_exp_once)(&group, &open, &sum)
+                                               : S(group_exp_once)(&group, NULL, &sum);
             S(close_softmax_group)(&open, count, n, NULL, 0); /* what a last group, of fewer rows, left */
         }
         if (!once) {
             group.e = e = S(exp_store)(to, memory, n);
             group.e_stride = e == memory ? n : y_stride;
             S(group_tops)(from, count, n, stride, &references);
-            sum = stored ? S(group_exp)(&group, &references, &open, 1) : S(group_exp)(&group, &references, &open, 0);
+            /* where not every row may have another to end, these have none */
+            const S(open_group) *const meanwhile = OPEN_ROW == 1 ? &open : NULL;
+            if (!meanwhile) S(close_softmax_group)(&open, 0, n, NULL, 0);
+            sum = stored ? S(group_exp)(&group, &references, meanwhile, 1)
+                         : S(group_exp)(&group, &references, meanwhile, 0);
             S(close_softmax_group)(&open, count, n, NULL, 0);
         }
         const T(factor) factor = S(factors)(scale ? scale + first : NULL, count, &sum);

@@ -20,8 +20,9 @@ enum { TOGETHER_f32 = 4, TOGETHER_f64 = 2 };
 enum { OVERLAP_f32 = 2, SUMS_FROM_MEMORY_f32 = 0 };
 enum { OVERLAP_f64 = 0, SUMS_FROM_MEMORY_f64 = 0 };
 
-/* Rows are ended while others begin (rows.h), and those of the logarithms read once (log_rows.h). */
-enum { OPEN_GROUPS = 1, LOGS_ONCE = 1 };
+/* Rows of so many elements are ended while others begin (rows.h), and so are columns; 0: none. And whether rows are
+ * read once for their logarithms (log_rows.h). */
+enum { OPEN_ROW = 1, OPEN_LINES = 1, LOGS_ONCE = 1 };
 
 enum { LANES_f32 = 16, LANES_f64 = 8 };
 
