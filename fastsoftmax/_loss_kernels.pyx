@@ -69,7 +69,7 @@ cdef struct Sums:
     Sum loss
     Sum weight
 
-# The memory of one thread: `width` numbers, or pairs, each.
+# The memory of one thread: `width` times `group` numbers, or pairs, each.
 cdef struct Room:
     int64_t *classes
     double *picked
@@ -135,7 +135,7 @@ cdef void _divide(Job *job) noexcept nogil:
     """Small samples go into a call together, where it is only to take parts and to pick."""
     if (job.out == NULL and job.p == NULL and job.wanted.share == 0
             and job.inner > 1 and job.strips == 1):
-        job.group = max(<Py_ssize_t> 1, TOGETHER // job.inner)
+        job.group = max(<Py_ssize_t> 1, TOGETHER // job.width)
         job.calls = (job.samples + job.group - 1) // job.group
     job.together = 1 + TILE // (job.n * job.width * job.group)
     job.room = job.scratch + job.width * job.group * 7 * <Py_ssize_t> sizeof(double)

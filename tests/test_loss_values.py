@@ -38,6 +38,21 @@ def test_hard_inputs(case, dtype):
             assert error <= bound("cross_entropy_backward", x.dtype), isa
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_huge_row_of_tiny_terms(dtype):
+    """All of them round alike where they are added to a maximum, which is then subtracted."""
+    n = 2**24
+    x = np.full(n, -36.95, dtype)
+    for gap in (3.0, 7.5, 12.0, 20.0):
+        x[0], x[5] = 0, -gap
+        rest = np.exp(np.longdouble(x[5])) + (n - 2) * np.exp(np.longdouble(x[1]))
+        exact = np.log1p(rest)
+        for isa in each_isa():
+            loss = F.cross_entropy(x[None], np.array([0]))
+            error = abs(loss.astype(np.longdouble) - exact) / np.spacing(exact.astype(dtype))
+            assert error <= bound(CLASS_LOSS, x.dtype), isa
+
+
 @pytest.mark.parametrize("dtype", inputs.DTYPES)
 @pytest.mark.parametrize("case", inputs.HARD)
 def test_hard_inputs_with_weights_and_smoothing(case, dtype):

@@ -193,8 +193,8 @@ static ALWAYS_INLINE void S(put_strip)(const S(strip) *strip, const T(elem) *fro
     }
 }
 
-/* The same, to be done later: of whole vectors, where S is T. What the caller would have fetched is not: the stores
- * are far enough between. */
+/* The same, to be done later: of whole vectors, where S is T. Where the caller says what is next, no results are
+ * fetched early: exponentials between the stores leave time enough. */
 static ALWAYS_INLINE T(open_lines) S(open_strip)(const S(strip) *strip, const T(elem) *from, ptrdiff_t across,
                                                  ptrdiff_t stride, S(elem) *y, ptrdiff_t y_stride) {
     const int way = S(way_of)(strip, y, y_stride);
@@ -390,7 +390,9 @@ static ALWAYS_INLINE void S(columns)(const S(elem) *x, S(elem) *y, ptrdiff_t col
     }
     const S(columns_call) call = {x, y, n, x_stride, y_stride, negate, scale, ahead};
     S(columns_state) state = {.once = !scale || are_moderate(scale, columns, n)};
-    /* no more than all columns need, filled up to whole vectors */
+    /* The other half begins where the first strip ends: all strips but the last are whole vectors, so that two of
+     * them need no more than all columns, filled up to whole vectors, which is what scratch memory may be limited to.
+     */
     const ptrdiff_t width = (S(next_strip)(columns, fit) + T(LANES) - 1) / T(LANES) *T(LANES);
     T(elem) *memory = scratch, *other = open ? scratch + width * (n + 2) : scratch;
     for (ptrdiff_t first = 0, count; first < columns; first += count) {

@@ -109,7 +109,10 @@ DEFINE_REFERENCE(f64, 0x1.8p52, 1023)
 #undef DEFINE_REFERENCE
 
 /* What tells of numbers whose exponentials are taken whether they are ordinary: the largest |x|; or, where that is
- * quicker, bits of their n_bits beside ordinary_reference, which stand for |x| <= 44 then. 0 tells of none. */
+ * quicker, bits of their n_bits beside ordinary_reference, for which only |x| <= CHECKED is ordinary. 0 tells of
+ * none.
+ */
+#define CHECKED_f64 ORDINARY
 #define DEFINE_CHECK(T)                                                                                              \
     static ALWAYS_INLINE v_##T check_##T(v_##T check, v_##T x, v_##T n_bits) {                                       \
         (void)n_bits;                                                                                                \
@@ -119,8 +122,10 @@ DEFINE_REFERENCE(f64, 0x1.8p52, 1023)
     static ALWAYS_INLINE int are_ordinary_##T(v_##T check) { return all_##T(ge_##T(set1_##T(ORDINARY), check)); }
 DEFINE_CHECK(f64)
 #ifndef HAS_COLLECT
+#define CHECKED_f32 ORDINARY
 DEFINE_CHECK(f32)
 #else
+#define CHECKED_f32 44 /* 512 steps: 44.3 */
 enum { ROUNDER_BITS_f32 = 0x4b400000 }; /* 1.5 * 2**23 */
 static ALWAYS_INLINE v_f32 check_f32(v_f32 check, v_f32 x, v_f32 n_bits) {
     (void)x;

@@ -25,13 +25,13 @@ static ALWAYS_INLINE T(v) S(count_across)(T(elem) rows[T(LANES)][T(LANES)]) {
     return count;
 }
 
-/* The sum of all exponentials less that of the maximum has the digits of the rest where that is more than about
- * sqrt(n) * 2**-24 of the maximum's, since a double has 53. It is, where some other element is so near the maximum.
- */
+/* The sum of all exponentials less that of the maximum has the digits of the rest where that is more than n * 2**-30
+ * of the maximum's: a lane adds n / 16 of them to a double, and at worst each addition loses 2**-53 of the sum, which
+ * is 2**-27 of such a rest. It is, where some other element is so near the maximum. */
 static ALWAYS_INLINE T(elem) S(near_reach)(ptrdiff_t n) {
     int bits = 0;
-    while (n >> bits > 1) bits++;
-    return (T(elem))(0.6931 / 2 * (48 - bits));
+    while (bits < 31 && n >> bits > 1) bits++;
+    return (T(elem))(0.6931 * (29 - bits)); /* n < 2**(bits + 1) */
 }
 
 /* How many lanes are near if only the maximum is: the last vector may have it in a second lane. */
@@ -123,7 +123,7 @@ static NEVER_INLINE int S(group_rest_once)(const S(group) *group, const S(open_g
     for (ptrdiff_t i = 0; i < count; i++) {
         const S(elem) *row = group->x + i * group->x_stride;
         if (near[i] > S(near_itself)(n)) continue;
-        S(put_rest)(&sums, i, row, n, tops[i], ref, row, 1);
+        S(put_rest)(&sums, i, row, n, tops[i], ref, row, 1); /* fetches nothing but itself */
         far++;
     }
     *once = 2 * far <= count;

@@ -51,20 +51,23 @@ static ALWAYS_INLINE S(bounds) S(row_bounds)(const S(elem) *x, ptrdiff_t n, int 
 
 /* Whether all within the bounds is ordinary for exp. Beside a NaN it may be said or not, and of its own lane wrongly:
  * that lane's results are NaN in any case. */
-static ALWAYS_INLINE int S(is_ordinary)(S(bounds) bounds) {
-    const T(v) limit = T(set1)(ORDINARY);
+static ALWAYS_INLINE int S(is_within)(S(bounds) bounds, T(elem) most) {
+    const T(v) limit = T(set1)(most);
     const T(v) low = T(max)(bounds.low, T(neg)(bounds.low));
     return T(all)(T(ge)(limit, T(max)(bounds.top, low)));
 }
 
-/* Whether a row may be ordinary, by a vector here and there: most masks are seen, so that few rows are read in vain.
+static ALWAYS_INLINE int S(is_ordinary)(S(bounds) bounds) { return S(is_within)(bounds, ORDINARY); }
+
+/* Whether a row may be ordinary, also to a check, by a vector here and there: most masks are seen, so that few rows
+ * are read in vain.
  */
 static ALWAYS_INLINE int S(seems_ordinary)(const S(elem) *x, ptrdiff_t n) {
     enum { W = T(LANES), LOOKS = 8 };
     const ptrdiff_t step = n > LOOKS * W ? n / LOOKS : W;
     S(bounds) bounds = {T(set1)(0), T(set1)(0)};
     for (ptrdiff_t i = 0; i + W <= n; i += step) bounds = S(widen_bounds)(bounds, S(load)(x + i));
-    return S(is_ordinary)(bounds);
+    return S(is_within)(bounds, T(CHECKED));
 }
 
 /* What exp_and_sum and its parts are to do. It is known when they are compiled: callers choose between calls, not
@@ -186,8 +189,8 @@ typedef struct {
     const T(elem) *a, *b; /* endings, a column a lane */
     ptrdiff_t across, stride, y_stride, columns, left;
     ptrdiff_t i;
-    int past_caches; /* how they are stored, */
-    ptrdiff_t ahead; /* or where what is fetched for it lies, unless it is 0 */
+    int past_caches; /* how they are stored; */
+    ptrdiff_t ahead; /* if not so, how far ahead of them lines are fetched to be stored to, or 0 */
 } S(open_lines);
 
 static ALWAYS_INLINE void S(end_lines)(S(open_lines) *lines, int vectors, const fs_operation op) {
@@ -224,7 +227,9 @@ static NEVER_INLINE void S(close_lines)(S(open_lines) *open, const fs_operation 
 /* The sum of exp(x) * 2**-N, and these in e if they are kept; `bounds`, if they are wanted, becomes what bounds x. x
  * is n vectors, the next of a row beside the last or those of a column's lines, and `left` elements more of a row.
  * While it reads x it fetches what is needed next, as a rule the next group, so that its first stage does not wait
- * for memory; and for the same reason the lines where the last stage will store.
+ * for memory; and for the same reason the lines where the last stage will store. And it ends `open`, a row as long as
+ * x (not of the `rest`, which begins with vector 1), or some vectors of `open_lines`, unless that is NULL: the
+ * memory, which would be idle, then writes results. Theirs is other memory than that of x and e.
  *
  * An exponential is a chain of a dozen steps, and a core's schedulers hold only some 64 instructions that wait for
  * the step before. So that there are others to go on with, turns of the loop overlap: one begins some vectors, the

@@ -23,7 +23,8 @@ enum { TOGETHER_f32 = 2, TOGETHER_f64 = 2 };
 enum { OVERLAP_f32 = 2, SUMS_FROM_MEMORY_f32 = 1 };
 enum { OVERLAP_f64 = 0, SUMS_FROM_MEMORY_f64 = 0 };
 
-/* Rows of so many elements are ended while others begin (rows.h), and so are columns; 0: none. With 16 registers,
+/* Rows of so many elements are ended while others begin (rows.h), and so are columns; 0: none, 1: all,
+ * of narrower types too. With 16 registers,
  * shorter ones lose by it. And whether rows are read once for their logarithms (log_rows.h), which took 4 % longer.
  */
 enum { OPEN_ROW = 1000, OPEN_LINES = 16, LOGS_ONCE = 0 };

@@ -20,7 +20,8 @@ enum { TOGETHER_f32 = 4, TOGETHER_f64 = 2 };
 enum { OVERLAP_f32 = 2, SUMS_FROM_MEMORY_f32 = 0 };
 enum { OVERLAP_f64 = 0, SUMS_FROM_MEMORY_f64 = 0 };
 
-/* Rows of so many elements are ended while others begin (rows.h), and so are columns; 0: none. And whether rows are
+/* Rows of so many elements are ended while others begin (rows.h), and so are columns; 0: none, 1: all,
+ * of narrower types too. And whether rows are
  * read once for their logarithms (log_rows.h). */
 enum { OPEN_ROW = 1, OPEN_LINES = 1, LOGS_ONCE = 1 };
 
