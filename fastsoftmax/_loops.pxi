@@ -12,7 +12,7 @@ from libc.stdint cimport uint16_t, uintptr_t
 from libc.stdlib cimport free, malloc
 
 from fastsoftmax._kernels cimport (
-    FS_ROWS_SCRATCH, fs_carry, fs_fetch, fs_kernels, fs_operation,
+    FS_ROWS_SCRATCH, FS_SCRATCH, fs_carry, fs_fetch, fs_kernels, fs_operation,
 )
 
 # What the loops run over: the type only tells them the size of an element.
@@ -117,15 +117,17 @@ cdef void _gathered_tile(
 cdef int _columns(
     const fs_kernels *kernels, const real[:, :, :] x, real[:, :, :] y, int threads
 ) except -1:
-    """Columns (outer, n, inner): one strip of columns a tile, the first to a cache line's end."""
+    """Columns (outer, n, inner): some strips of columns a tile, the first to a cache line's end."""
     cdef Py_ssize_t outer = x.shape[0], n = x.shape[1], inner = x.shape[2]
     cdef Py_ssize_t x_stride = x.strides[1] // <Py_ssize_t> sizeof(real)
     cdef Py_ssize_t y_stride = y.strides[1] // <Py_ssize_t> sizeof(real)
     cdef Py_ssize_t width = strip_width(n, sizeof(real))
     cdef Py_ssize_t lead = _columns_before_a_line(x, y)
-    cdef Py_ssize_t strips = 1 + (inner - lead + width - 1) // width
+    # a kernel writes one strip while it begins the next; each thread has four tiles
+    cdef Py_ssize_t tile = max(<Py_ssize_t> 1, inner // (4 * threads * width)) * width
+    cdef Py_ssize_t tiles = 1 + (inner - lead + tile - 1) // tile
     cdef Py_ssize_t i, first
-    cdef Py_ssize_t needed = strip_scratch(n, inner, sizeof(real))
+    cdef Py_ssize_t needed = strip_scratch(n, inner, sizeof(real)) if tile == width else FS_SCRATCH
     cdef Py_ssize_t ahead = next_sample(outer, n, inner, sizeof(real))
     cdef Py_ssize_t sample = ahead * <Py_ssize_t> sizeof(real)
     cdef void *memory = scratch(threads, needed)
@@ -133,12 +135,12 @@ cdef int _columns(
     if x.strides[0] != sample or y.shape[1] > 1 and y.strides[0] != sample:
         ahead = 0
     for i in prange(
-        outer * strips, num_threads=threads, use_threads_if=threads > 1, schedule="static",
+        outer * tiles, num_threads=threads, use_threads_if=threads > 1, schedule="static",
         nogil=True
     ):
-        first = max(<Py_ssize_t> 0, lead + (i % strips - 1) * width)
-        kernels.columns(&x[i // strips, 0, first], &y[i // strips, 0, first],
-                        min(inner, lead + i % strips * width) - first, n, x_stride, y_stride,
+        first = max(<Py_ssize_t> 0, lead + (i % tiles - 1) * tile)
+        kernels.columns(&x[i // tiles, 0, first], &y[i // tiles, 0, first],
+                        min(inner, lead + i % tiles * tile) - first, n, x_stride, y_stride,
                         aligned(memory) + threadid() * needed, ahead)
     free(memory)
     return 0

@@ -50,6 +50,22 @@ def test_rows(op, dtype, n):
         assert_exact(op, x, against=wanted)
 
 
+@pytest.mark.parametrize("n", [64, 97, 128, 1000])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("op", OPS)
+def test_rows_about_a_large_maximum(op, dtype, n):
+    """The next lower numbers are so far away that the maximum less what is near rounds to one."""
+    rng = np.random.default_rng(n)
+    first = 20 if dtype == "float32" else 49
+    top = np.array(2.0, dtype) ** np.arange(first, first + 12)[:, np.newaxis]
+    behind = rng.integers(1, 400, (12, n)) * (rng.random((12, n)) < rng.random((12, 1)))
+    behind[:, rng.integers(0, n, 2)] = 0, 1
+    behind[::2][behind[::2] == 0] = 300
+    behind[:, 0] = 0
+    for x in (top - behind * np.spacing(top), -top - behind * np.spacing(top)):
+        assert_exact(op, x.astype(dtype))
+
+
 @pytest.mark.parametrize("name", inputs.HARD)
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("op", OPS)

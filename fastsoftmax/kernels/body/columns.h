@@ -130,11 +130,12 @@ static ALWAYS_INLINE void S(strip_rest)(const S(strip) *strip, ptrdiff_t i, T(op
     T(column_rest)(from, strip->stride, strip->n, (T(fetched)){from + strip->ahead, NULL}, open, once, top, rest);
 }
 
-/* How many columns fit a strip of `bytes`, whole vectors; 0 if not even one does. */
-static ALWAYS_INLINE ptrdiff_t S(strip_width)(ptrdiff_t n, ptrdiff_t bytes) {
+/* How many columns fit a strip of `bytes`, or, that they are no fewer than STRIP_COLUMNS, of `most`: whole vectors; 0
+ * if not even one does. */
+static ALWAYS_INLINE ptrdiff_t S(strip_width)(ptrdiff_t n, ptrdiff_t bytes, ptrdiff_t most) {
     const ptrdiff_t column = (n + 2) * (ptrdiff_t)sizeof(T(elem));
     ptrdiff_t fit = bytes / column;
-    if (fit < STRIP_COLUMNS) fit = FS_SCRATCH / column < STRIP_COLUMNS ? FS_SCRATCH / column : STRIP_COLUMNS;
+    if (fit < STRIP_COLUMNS) fit = most / column < STRIP_COLUMNS ? most / column : STRIP_COLUMNS;
     return fit / T(LANES) *T(LANES);
 }
 
@@ -370,20 +371,19 @@ static NEVER_INLINE void S(long_columns)(const S(elem) *x, S(elem) *y, ptrdiff_t
 }
 
 /* Whether strips stay open, so that one's results are written while the next is begun (as groups of rows, rows.h):
- * where these do not come from a near cache, and both have room in scratch memory. */
-static ALWAYS_INLINE int S(strips_stay_open)(ptrdiff_t n, ptrdiff_t y_stride, ptrdiff_t width, ptrdiff_t ahead) {
+ * where these do not come from a near cache. */
+static ALWAYS_INLINE int S(strips_stay_open)(ptrdiff_t n, ptrdiff_t y_stride, ptrdiff_t ahead) {
     const int far = ahead || n * y_stride * (ptrdiff_t)sizeof(S(elem)) >= STREAM_FROM;
-    return OPEN_LINES && n >= OPEN_LINES && sizeof(S(elem)) == sizeof(T(elem)) && far &&
-           2 * width * (n + 2) * (ptrdiff_t)sizeof(T(elem)) <= FS_SCRATCH;
+    return OPEN_LINES && n >= OPEN_LINES && sizeof(S(elem)) == sizeof(T(elem)) && far;
 }
 
 /* Types: S, computed in T. Max error, range, aliasing, scale: as for rows; last bits may differ from theirs. */
 static ALWAYS_INLINE void S(columns)(const S(elem) *x, S(elem) *y, ptrdiff_t columns, ptrdiff_t n, ptrdiff_t x_stride,
                                      ptrdiff_t y_stride, T(elem) *scratch, fs_operation op, int negate,
                                      const double *scale, ptrdiff_t ahead) {
-    const ptrdiff_t half = S(strip_width)(n, STRIP_BYTES / 2);
-    const int open = op != FS_LOGSUMEXP && S(strips_stay_open)(n, y_stride, half, ahead);
-    const ptrdiff_t fit = open ? half : S(strip_width)(n, STRIP_BYTES);
+    const ptrdiff_t half = S(strip_width)(n, STRIP_BYTES / 2, FS_SCRATCH / 2);
+    const int open = half > 0 && op != FS_LOGSUMEXP && S(strips_stay_open)(n, y_stride, ahead);
+    const ptrdiff_t fit = open ? half : S(strip_width)(n, STRIP_BYTES, FS_SCRATCH);
     if (fit == 0) {
         S(long_columns)(x, y, columns, n, x_stride, y_stride, op, negate, scale);
         return;

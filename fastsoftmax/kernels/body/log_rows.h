@@ -3,14 +3,17 @@
  *
  * Included once for each element type S, computed in T; see body.h. */
 
-/* Of these rows, how many lanes each has within `reach` of its top. */
+/* Of these rows, how many lanes each has within `reach` of its top, or in doubt (beside infinite ones and NaN). The
+ * distance is rounded rightly, which top - reach is not where the top is large. */
 static ALWAYS_INLINE T(v) S(near_across)(const T(elem) rows[T(LANES)][T(LANES)], T(v) top, T(elem) reach) {
-    const T(v) least = T(sub)(top, T(set1)(reach));
     T(v) near = T(set1)(0);
     for (int i = 0; i < T(LANES); i += T(BLOCK)) {
         T(v) block[T(BLOCK)];
         T(load_transposed)(rows[0] + i, T(LANES), block);
-        for (int k = 0; k < T(BLOCK); k++) near = T(add)(near, T(keep)(T(ge)(block[k], least), T(set1)(1)));
+        for (int k = 0; k < T(BLOCK); k++) {
+            const T(m) is_near = T(not_less)(T(set1)(reach), T(sub)(top, block[k]));
+            near = T(add)(near, T(keep)(is_near, T(set1)(1)));
+        }
     }
     return near;
 }

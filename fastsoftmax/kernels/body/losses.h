@@ -71,7 +71,7 @@ static ALWAYS_INLINE void S(close_parts)(S(open_parts) *open) {
 static ALWAYS_INLINE void S(columns_parts)(const S(elem) *x, const fs_lines *lines, double *parts, T(elem) *scratch) {
     enum { W = T(LANES) };
     const ptrdiff_t n = lines->n, columns = lines->count, stride = lines->step;
-    const ptrdiff_t fit = S(strip_width)(n, STRIP_BYTES);
+    const ptrdiff_t fit = S(strip_width)(n, STRIP_BYTES, FS_SCRATCH);
     int once = 1;
     S(open_parts) open = {.count = 0};
     for (ptrdiff_t sample = 0; sample < lines->samples; sample++, x += lines->apart, parts += 2 * columns) {
