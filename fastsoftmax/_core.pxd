@@ -21,8 +21,8 @@ cdef inline Py_ssize_t strip_width(Py_ssize_t n, Py_ssize_t size) noexcept nogil
 cdef inline Py_ssize_t strip_scratch(
     Py_ssize_t n, Py_ssize_t inner, Py_ssize_t size
 ) noexcept nogil:
-    """Bytes of scratch memory for one strip of `inner` columns."""
-    cdef Py_ssize_t width = min(strip_width(n, size), (inner + 15) // 16 * 16)
+    """Bytes of scratch memory for `inner` columns (kernels.h)."""
+    cdef Py_ssize_t width = (inner + 15) // 16 * 16
     return min(<Py_ssize_t> FS_SCRATCH, (n + 2) * width * max(size, <Py_ssize_t> 4))
 
 

@@ -12,7 +12,7 @@ from libc.stdint cimport uint16_t, uintptr_t
 from libc.stdlib cimport free, malloc
 
 from fastsoftmax._kernels cimport (
-    FS_ROWS_SCRATCH, FS_SCRATCH, fs_carry, fs_fetch, fs_kernels, fs_operation,
+    FS_ROWS_SCRATCH, fs_carry, fs_fetch, fs_kernels, fs_operation,
 )
 
 # What the loops run over: the type only tells them the size of an element.
@@ -127,7 +127,7 @@ cdef int _columns(
     cdef Py_ssize_t tile = max(<Py_ssize_t> 1, inner // (4 * threads * width)) * width
     cdef Py_ssize_t tiles = 1 + (inner - lead + tile - 1) // tile
     cdef Py_ssize_t i, first
-    cdef Py_ssize_t needed = strip_scratch(n, inner, sizeof(real)) if tile == width else FS_SCRATCH
+    cdef Py_ssize_t needed = strip_scratch(n, inner, sizeof(real))
     cdef Py_ssize_t ahead = next_sample(outer, n, inner, sizeof(real))
     cdef Py_ssize_t sample = ahead * <Py_ssize_t> sizeof(real)
     cdef void *memory = scratch(threads, needed)

@@ -4,7 +4,7 @@ from libc.math cimport INFINITY
 from libc.stdlib cimport free, malloc
 
 from fastsoftmax._core cimport (
-    ALIGNMENT, LONG_ROW, PART, aligned, next_sample, strip_scratch, strip_width, table,
+    ALIGNMENT, LONG_ROW, PART, aligned, next_sample, strip_scratch, table,
 )
 from fastsoftmax._kernels cimport (
     FS_F32, FS_F64, FS_LOG_SOFTMAX, FS_LOGSUMEXP, FS_ROWS_SCRATCH, FS_SOFTMAX, fs_carry,
@@ -83,19 +83,14 @@ cdef int _columns(
     const fs_kernels *kernels, const char *x, char *y,
     Py_ssize_t outer, Py_ssize_t n, Py_ssize_t inner, Py_ssize_t results, Py_ssize_t size
 ) noexcept nogil:
-    cdef Py_ssize_t width = strip_width(n, size)
-    cdef Py_ssize_t strips = (inner + width - 1) // width
     cdef Py_ssize_t ahead = next_sample(outer, n, inner, size)
-    cdef Py_ssize_t i, first
+    cdef Py_ssize_t i
     cdef void *memory = malloc(strip_scratch(n, inner, size) + ALIGNMENT)
     if memory == NULL:
         return -1
-    for i in range(outer * strips):
-        first = i % strips * width
-        kernels.columns(x + (i // strips * n * inner + first) * size,
-                        y + (i // strips * results * inner + first) * size,
-                        min(width, inner - first), n, inner, inner, aligned(memory),
-                        ahead)
+    for i in range(outer):
+        kernels.columns(x + i * n * inner * size, y + i * results * inner * size, inner, n, inner,
+                        inner, aligned(memory), ahead)
     free(memory)
     return 0
 

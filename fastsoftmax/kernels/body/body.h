@@ -54,6 +54,9 @@ enum { NEAR, FETCHED, PAST_CACHES };
  * is fetched meanwhile. Where no stage reads anything again, more rows share what a group costs. */
 enum { GROUP_BYTES = 16 * 1024, READ_GROUP_BYTES = 64 * 1024 };
 
+/* Whether every group of rows may stay open (rows.h), so that one loop does for those that do and that do not. */
+enum { ALL_OPEN = OPEN_ROW == 1 };
+
 /* Groups of longer rows do not stay open (rows.h): the second cache would no longer have what ends them, exponentials
  * of the type that is computed in, or the rows beside their results. (Callers that cut rows of more than 512 KiB into
  * parts never come to the first limit.) */

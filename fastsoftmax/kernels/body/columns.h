@@ -229,20 +229,18 @@ typedef struct {
     T(open_lines) open;
 } S(columns_state);
 
-/* Whether any strip is open, which only those of a type that is computed in ever are. */
-static ALWAYS_INLINE int S(has_open)(const S(columns_state) *state) {
-    return OPEN_LINES && sizeof(S(elem)) == sizeof(T(elem)) && state->open.left > 0;
-}
+/* Whether strips may stay open at all: only those of a type that is computed in. */
+static ALWAYS_INLINE int S(strips_may_stay_open)(void) { return OPEN_LINES && sizeof(S(elem)) == sizeof(T(elem)); }
 
-static ALWAYS_INLINE int S(stays_open)(const S(columns_state) *state) {
-    return OPEN_LINES && sizeof(S(elem)) == sizeof(T(elem)) && state->stays_open;
+static ALWAYS_INLINE int S(has_open)(const S(columns_state) *state) {
+    return S(strips_may_stay_open)() && state->open.left > 0;
 }
 
 /* What has not been written of the strip before is written, then this strip's results are, or wait. */
 static ALWAYS_INLINE void S(end_strip)(const S(strip) *strip, const T(elem) *from, ptrdiff_t across, ptrdiff_t stride,
                                        S(elem) *y, ptrdiff_t y_stride, fs_operation op, S(columns_state) *state) {
     if (S(has_open)(state)) T(close_lines)(&state->open, op);
-    if (S(stays_open)(state) && strip->columns % T(LANES) == 0)
+    if (S(strips_may_stay_open)() && state->stays_open && strip->columns % T(LANES) == 0)
         state->open = S(open_strip)(strip, from, across, stride, y, y_stride);
     else
         S(put_strip)(strip, from, across, stride, y, y_stride, op);
@@ -374,7 +372,7 @@ static NEVER_INLINE void S(long_columns)(const S(elem) *x, S(elem) *y, ptrdiff_t
  * where these do not come from a near cache. */
 static ALWAYS_INLINE int S(strips_stay_open)(ptrdiff_t n, ptrdiff_t y_stride, ptrdiff_t ahead) {
     const int far = ahead || n * y_stride * (ptrdiff_t)sizeof(S(elem)) >= STREAM_FROM;
-    return OPEN_LINES && n >= OPEN_LINES && sizeof(S(elem)) == sizeof(T(elem)) && far;
+    return S(strips_may_stay_open)() && n >= OPEN_LINES && far;
 }
 
 /* Types: S, computed in T. Max error, range, aliasing, scale: as for rows; last bits may differ from theirs. */

@@ -89,13 +89,6 @@ static ALWAYS_INLINE void S(total_rest)(S(log_sums) *sums, ptrdiff_t count, T(v)
     T(others)(rest, T(sub)(S(count_across)(sums->tops), T(set1)(1)));
 }
 
-/* What is fetched with row i: what is `ahead`, and the lines of the row's own results. */
-static ALWAYS_INLINE S(fetched) S(fetched_with)(const S(group) *group, ptrdiff_t i, ptrdiff_t ahead) {
-    const S(elem) *row = group->x + i * group->x_stride;
-    return (S(fetched)){S(next_of)(row, ahead, group->fetch, group->first + i),
-                        group->y ? group->y + i * group->y_stride : NULL};
-}
-
 /* Both stages in one read, if the group turns out to be ordinary, else 0; as softmax does (softmax_rows.h). Where the
  * maximum is not far ahead, it is subtracted from the sum of all, which is quicker than to leave it out. Where most
  * are far ahead, *once becomes 0, for the groups that follow. Meanwhile as many rows of `open`, unless it is NULL,
@@ -112,7 +105,8 @@ static NEVER_INLINE int S(group_rest_once)(const S(group) *group, const S(open_g
         const S(elem) *row = group->x + i * group->x_stride;
         const S(open_row) other = S(row_meanwhile)(open, i, FS_LOG_SOFTMAX);
         S(bounds) bounds;
-        S(put_whole)(&sums, i, S(row_exp)(row, NULL, n, ref, S(fetched_with)(group, i, ahead), &bounds, other, how));
+        S(put_whole)(&sums, i,
+                     S(row_exp)(row, NULL, n, ref, S(fetched_with)(group, i, ahead, 0), &bounds, other, how));
         T(store)(lanes[i], bounds.top);
         all = S(both_bounds)(bounds, all);
     }
@@ -138,7 +132,7 @@ static NEVER_INLINE int S(group_rest_once)(const S(group) *group, const S(open_g
  * ordinary one; else before. */
 static ALWAYS_INLINE T(sum) S(whole_row)(const S(elem) *row, ptrdiff_t n, T(reference) ref, S(fetched) fetched,
                                          const S(open_row) *other, const S(how) how) {
-    if (OPEN_ROW == 1 || (how.ordinary && other->y)) return S(row_exp)(row, NULL, n, ref, fetched, NULL, *other, how);
+    if (ALL_OPEN || (how.ordinary && other->y)) return S(row_exp)(row, NULL, n, ref, fetched, NULL, *other, how);
     if (other->y) S(end_row)(other, n, NULL, FS_LOG_SOFTMAX);
     return S(row_exp)(row, NULL, n, ref, fetched, NULL, S(no_row)(), how);
 }
@@ -157,7 +151,7 @@ static NEVER_INLINE void S(group_rest)(const S(group) *group, const S(references
     for (ptrdiff_t i = 0; i < group->count; i++) {
         const T(reference) ref = S(reference_of)(references, i);
         const S(elem) *row = group->x + i * group->x_stride;
-        const S(fetched) fetched = S(fetched_with)(group, i, ahead);
+        const S(fetched) fetched = S(fetched_with)(group, i, ahead, 0);
         const S(open_row) other = S(row_meanwhile)(open, i, FS_LOG_SOFTMAX);
         if (near[i] > S(near_itself)(n)) {
             S(put_whole)(&sums, i,
@@ -183,12 +177,11 @@ static NEVER_INLINE void S(close_log_group)(S(open_group) *open, ptrdiff_t i, pt
  * ended. */
 static ALWAYS_INLINE T(v) S(group_log)(const S(group) *group, S(open_group) *open, int *once, T(rest) *rest) {
     T(v) top;
-    int done = 0;
     if (LOGS_ONCE && *once) {
-        done = S(group_rest_once)(group, open, once, &top, rest);
+        const int done = S(group_rest_once)(group, open, once, &top, rest);
         if (open) S(close_log_group)(open, group->count, group->n, NULL, 0); /* what a last group, of fewer, left */
+        if (done) return top;
     }
-    if (done) return top;
     S(references) references;
     top = S(group_tops)(group->x, group->count, group->n, group->x_stride, &references);
     S(group_rest)(group, &references, open, rest);
@@ -236,18 +229,32 @@ static ALWAYS_INLINE void S(put_logsumexp)(S(elem) *y, ptrdiff_t y_step, T(v) re
     }
 }
 
+/* How many rows that are only read pass each stage together, and the group of them from row `first` on. */
+static ALWAYS_INLINE ptrdiff_t S(read_together)(ptrdiff_t n) {
+    return S(rows_together)(n, READ_GROUP_BYTES / (ptrdiff_t)sizeof(S(elem)));
+}
+
+static ALWAYS_INLINE S(group) S(read_group)(const S(elem) *x, ptrdiff_t rows, ptrdiff_t n, ptrdiff_t stride,
+                                            ptrdiff_t first, const fs_fetch *fetch) {
+    const ptrdiff_t together = S(read_together)(n), left = rows - first;
+    return (S(group)){.x = x + first * stride,
+                      .first = first,
+                      .count = left < together ? left : together,
+                      .n = n,
+                      .x_stride = stride,
+                      .fetch = fetch};
+}
+
 /* Types: S, computed in T. Max error: 2 ULP of the larger of |result| and |max|. Range: all; NaN if the row holds
  * one, else an infinite maximum is the result. */
 static ALWAYS_INLINE void S(rows_logsumexp)(const S(elem) *x, S(elem) *y, ptrdiff_t rows, ptrdiff_t n,
                                             ptrdiff_t x_stride, ptrdiff_t y_stride, const fs_fetch *fetch) {
-    const ptrdiff_t together = S(rows_together)(n, READ_GROUP_BYTES / (ptrdiff_t)sizeof *x);
     int once = S(seems_ordinary)(x, n);
-    for (ptrdiff_t first = 0; first < rows; first += together) {
-        const ptrdiff_t count = rows - first < together ? rows - first : together;
-        const S(elem) *from = x + first * x_stride;
-        const S(group) group = {from, NULL, NULL, first, count, n, x_stride, 0, 0, fetch};
+    for (ptrdiff_t first = 0; first < rows; first += S(read_together)(n)) {
+        const S(group) group = S(read_group)(x, rows, n, x_stride, first, fetch);
         T(rest) rest;
         const T(v) top = S(group_log)(&group, NULL, &once, &rest);
-        S(put_logsumexp)(y + first * y_stride, y_stride, T(logsumexp)(top, &rest), top, count, from, n, x_stride, 1);
+        S(put_logsumexp)(y + first * y_stride, y_stride, T(logsumexp)(top, &rest), top, group.count, group.x, n,
+                         x_stride, 1);
     }
 }

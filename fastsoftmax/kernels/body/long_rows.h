@@ -62,7 +62,7 @@ static ALWAYS_INLINE int S(reduce_part)(const S(elem) *x, S(elem) *y, ptrdiff_t 
         top = S(part_exp)(x, e, n, op == FS_SOFTMIN, &rest.sum, &kept);
     } else {
         /* as in a group of one row, the next part is fetched meanwhile, which the same thread takes as a rule */
-        const S(group) part = {x, NULL, NULL, 0, 1, n, n, 0, 0, NULL};
+        const S(group) part = S(read_group)(x, 1, n, n, 0, NULL);
         int once = S(seems_ordinary)(x, n < NEXT ? n : NEXT);
         top = S(first_element)(S(group_log)(&part, NULL, &once, &rest));
     }

@@ -22,15 +22,12 @@ static ALWAYS_INLINE void S(put_parts)(double *parts, T(v) top, const T(rest) *r
  * only -inf. */
 static ALWAYS_INLINE void S(rows_parts)(const S(elem) *x, ptrdiff_t rows, ptrdiff_t n, ptrdiff_t stride,
                                         double *parts) {
-    const ptrdiff_t together = S(rows_together)(n, READ_GROUP_BYTES / (ptrdiff_t)sizeof *x);
     int once = S(seems_ordinary)(x, n);
-    for (ptrdiff_t first = 0; first < rows; first += together) {
-        const ptrdiff_t count = rows - first < together ? rows - first : together;
-        const S(elem) *from = x + first * stride;
-        const S(group) group = {from, NULL, NULL, first, count, n, stride, 0, 0, NULL};
+    for (ptrdiff_t first = 0; first < rows; first += S(read_together)(n)) {
+        const S(group) group = S(read_group)(x, rows, n, stride, first, NULL);
         T(rest) rest;
         const T(v) top = S(group_log)(&group, NULL, &once, &rest);
-        S(put_parts)(parts + 2 * first, top, &rest, count);
+        S(put_parts)(parts + 2 * first, top, &rest, group.count);
     }
 }
 

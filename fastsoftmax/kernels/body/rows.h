@@ -68,6 +68,14 @@ typedef struct {
     const fs_fetch *fetch;
 } S(group);
 
+/* What is fetched with its row i: what is `ahead`, and lines of the row's results, `later` elements further on. */
+static ALWAYS_INLINE S(fetched)
+    S(fetched_with)(const S(group) *group, ptrdiff_t i, ptrdiff_t ahead, ptrdiff_t later) {
+    const S(elem) *row = group->x + i * group->x_stride;
+    return (S(fetched)){S(next_of)(row, ahead, group->fetch, group->first + i),
+                        group->y ? group->y + i * group->y_stride + later : NULL};
+}
+
 /* A group that is open: all but its results is done. Taking exponentials leaves the memory idle, and writing results
  * waits for it, so that the rows of one group are ended while those of the next begin, where the target has the
  * registers for it (OPEN_ROW). Their endings are a lane each of a and b. */
@@ -94,7 +102,7 @@ static ALWAYS_INLINE S(open_row) S(row_of)(const S(open_group) *group, ptrdiff_t
 /* Whether groups may stay open at all: where not all rows do, only those of a type that is computed in, others being
  * less memory. */
 static ALWAYS_INLINE int S(may_stay_open)(void) {
-    return OPEN_ROW == 1 || (OPEN_ROW && sizeof(S(elem)) == sizeof(T(elem)));
+    return ALL_OPEN || (OPEN_ROW && sizeof(S(elem)) == sizeof(T(elem)));
 }
 
 /* Its row i, to be ended meanwhile, if there is one. */

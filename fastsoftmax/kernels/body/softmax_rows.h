@@ -32,8 +32,7 @@ static NEVER_INLINE void S(close_softmax_group)(S(open_group) *group, ptrdiff_t 
 static ALWAYS_INLINE T(sum) S(group_row)(const S(group) *group, ptrdiff_t i, T(reference) ref, ptrdiff_t ahead,
                                          S(bounds) *bounds, const S(open_group) *open, const S(how) how) {
     const S(elem) *row = group->x + i * group->x_stride;
-    const S(fetched) fetched = {S(next_of)(row, ahead, group->fetch, group->first + i),
-                                group->y ? group->y + i * group->y_stride + STORE_AHEAD : NULL};
+    const S(fetched) fetched = S(fetched_with)(group, i, ahead, STORE_AHEAD);
     T(elem) *e = how.kept ? group->e + i * group->e_stride : NULL;
     return S(row_exp)(row, e, group->n, ref, fetched, bounds, S(row_meanwhile)(open, i, FS_SOFTMAX), how);
 }
@@ -122,8 +121,8 @@ static ALWAYS_INLINE void S(rows_softmax)(const S(elem) *x, S(elem) *y, ptrdiff_
         S(group) group = {from,     from == to ? NULL : to,     e,    first, count, n, stride,
                           y_stride, e == memory ? n : y_stride, fetch};
         if (once) {
-            once = OPEN_ROW == 1 || stays_open ? S(group_exp_once)(&group, &open, &sum)
-                                               : S(group_exp_once)(&group, NULL, &sum);
+            once = ALL_OPEN || stays_open ? S(group_exp_once)(&group, &open, &sum)
+                                          : S(group_exp_once)(&group, NULL, &sum);
             S(close_softmax_group)(&open, count, n, NULL, 0); /* what a last group, of fewer rows, left */
         }
         if (!once) {
@@ -131,7 +130,7 @@ static ALWAYS_INLINE void S(rows_softmax)(const S(elem) *x, S(elem) *y, ptrdiff_
             group.e_stride = e == memory ? n : y_stride;
             S(group_tops)(from, count, n, stride, &references);
             /* where not every row may have another to end, these have none */
-            const S(open_group) *const meanwhile = OPEN_ROW == 1 ? &open : NULL;
+            const S(open_group) *const meanwhile = ALL_OPEN ? &open : NULL;
             if (!meanwhile) S(close_softmax_group)(&open, 0, n, NULL, 0);
             sum = stored ? S(group_exp)(&group, &references, meanwhile, 1)
                          : S(group_exp)(&group, &references, meanwhile, 0);

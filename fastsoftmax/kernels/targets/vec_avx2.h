@@ -23,10 +23,9 @@ enum { TOGETHER_f32 = 2, TOGETHER_f64 = 2 };
 enum { OVERLAP_f32 = 2, SUMS_FROM_MEMORY_f32 = 1 };
 enum { OVERLAP_f64 = 0, SUMS_FROM_MEMORY_f64 = 0 };
 
-/* Rows of so many elements are ended while others begin (rows.h), and so are columns; 0: none, 1: all,
- * of narrower types too. With 16 registers,
- * shorter ones lose by it. And whether rows are read once for their logarithms (log_rows.h), which took 4 % longer.
- */
+/* Rows of so many elements are ended while others begin (rows.h), 1: all, of narrower types too; and columns of so
+ * many lines (columns.h); 0: none. With 16 registers, shorter ones lose by it. And whether rows are read once for
+ * their logarithms (log_rows.h), which took 4 % longer. */
 enum { OPEN_ROW = 1000, OPEN_LINES = 16, LOGS_ONCE = 0 };
 
 enum { LANES_f32 = 16, LANES_f64 = 8 };
@@ -78,11 +77,7 @@ static ALWAYS_INLINE v_f64 bits_max_f64(v_f64 x, v_f64 y) {
     return (v_f64){bits_max_pd(x.a, y.a), bits_max_pd(x.b, y.b)};
 }
 
-/* the larger of |x| and y, for y that is not negative; beside a NaN any will do */
-static ALWAYS_INLINE v_f32 abs_max_f32(v_f32 x, v_f32 y) {
-    const __m256 sign = _mm256_set1_ps(-0.0f);
-    return (v_f32){_mm256_max_ps(_mm256_andnot_ps(sign, x.a), y.a), _mm256_max_ps(_mm256_andnot_ps(sign, x.b), y.b)};
-}
+/* the larger of |x| and y, for y that is not negative; beside a NaN any will do (of float32: collect, below) */
 static ALWAYS_INLINE v_f64 abs_max_f64(v_f64 x, v_f64 y) {
     const __m256d sign = _mm256_set1_pd(-0.0);
     return (v_f64){_mm256_max_pd(_mm256_andnot_pd(sign, x.a), y.a), _mm256_max_pd(_mm256_andnot_pd(sign, x.b), y.b)};
