@@ -18,8 +18,9 @@ static ALWAYS_INLINE T(bounds) T(column_bounds)(const T(elem) *x, ptrdiff_t stri
 static ALWAYS_INLINE int T(exp_once)(const T(elem) *x, ptrdiff_t stride, ptrdiff_t n, T(fetched) fetched, T(elem) *e,
                                      ptrdiff_t e_step, T(sum) *sum, T(open_lines) *open) {
     T(bounds) bounds;
-    *sum = T(exp_and_sum)(x, stride, e, e_step, n, 0, T(ordinary_reference)(), fetched, &bounds, T(no_row)(), open,
-                          (T(how)){.ordinary = 1, .kept = 1, .checked = 1, .ends = FS_SOFTMAX});
+    const T(how) how = {.ordinary = 1, .kept = 1, .checked = 1, .ends = FS_SOFTMAX};
+    *sum = T(exp_sum_total)(T(exp_and_sum)(x, stride, e, e_step, n, 0, T(ordinary_reference)(), fetched, &bounds,
+                                           T(no_row)(), open, how));
     return T(are_ordinary)(bounds.top);
 }
 
@@ -43,16 +44,18 @@ static NEVER_INLINE void T(column_exp_twice)(const T(elem) *x, ptrdiff_t stride,
     const T(reference) ref = T(make_reference)(bounds.top);
     const T(how) how = {.kept = 1}, ordinary = {.ordinary = 1, .kept = 1};
     const T(fetched) again = {x, NULL};
-    *sum = T(is_ordinary)(bounds)
-               ? T(exp_and_sum)(x, stride, e, e_step, n, 0, ref, again, NULL, T(no_row)(), NULL, ordinary)
-               : T(exp_and_sum)(x, stride, e, e_step, n, 0, ref, again, NULL, T(no_row)(), NULL, how);
+    *sum = T(exp_sum_total)(
+        T(is_ordinary)(bounds)
+            ? T(exp_and_sum)(x, stride, e, e_step, n, 0, ref, again, NULL, T(no_row)(), NULL, ordinary)
+            : T(exp_and_sum)(x, stride, e, e_step, n, 0, ref, again, NULL, T(no_row)(), NULL, how));
 }
 
 static ALWAYS_INLINE int T(rest_once)(const T(elem) *x, ptrdiff_t stride, ptrdiff_t n, T(fetched) fetched, T(v) *top,
                                       T(rest) *rest, T(open_lines) *open) {
     T(bounds) bounds;
-    rest->sum = T(exp_and_sum)(x, stride, NULL, 0, n, 0, T(ordinary_reference)(), fetched, &bounds, T(no_row)(), open,
-                               (T(how)){.ordinary = 1, .bounded = 1, .rest = 1, .ends = FS_LOG_SOFTMAX});
+    const T(how) how = {.ordinary = 1, .bounded = 1, .rest = 1, .ends = FS_LOG_SOFTMAX};
+    rest->sum = T(exp_sum_total)(
+        T(exp_and_sum)(x, stride, NULL, 0, n, 0, T(ordinary_reference)(), fetched, &bounds, T(no_row)(), open, how));
     if (!T(is_ordinary)(bounds)) return 0;
     T(refer_to_top)(&rest->sum, bounds.top);
     T(others)(rest, T(set1)(0));
@@ -75,8 +78,8 @@ static NEVER_INLINE void T(column_rest_twice)(const T(elem) *x, ptrdiff_t stride
                                               T(rest) *rest) {
     const T(reference) ref = T(make_reference)(T(column_bounds)(x, stride, n).top);
     T(bounds) bounds; /* again: what is left out is found on the way */
-    rest->sum = T(exp_and_sum)(x, stride, NULL, 0, n, 0, ref, (T(fetched)){x, NULL}, &bounds, T(no_row)(), NULL,
-                               (T(how)){.bounded = 1, .rest = 1});
+    rest->sum = T(exp_sum_total)(T(exp_and_sum)(x, stride, NULL, 0, n, 0, ref, (T(fetched)){x, NULL}, &bounds,
+                                                T(no_row)(), NULL, (T(how)){.bounded = 1, .rest = 1}));
     T(others)(rest, T(set1)(0));
     *top = bounds.top;
 }

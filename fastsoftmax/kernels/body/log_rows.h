@@ -58,8 +58,8 @@ typedef struct {
     T(elem) tops[T(LANES)][T(LANES)], whole[T(LANES)];
 } S(log_sums);
 
-static ALWAYS_INLINE void S(put_whole)(S(log_sums) *sums, ptrdiff_t i, T(sum) sum) {
-    T(put_row_sum)(&sums->sums, i, sum);
+static ALWAYS_INLINE void S(put_whole)(S(log_sums) *sums, ptrdiff_t i, T(exp_sum) sum) {
+    T(put_row_exp_sum)(&sums->sums, i, sum);
     T(store)(sums->tops[i], T(set1)(0));
     sums->tops[i][0] = sums->whole[i] = 1;
 }
@@ -67,7 +67,7 @@ static ALWAYS_INLINE void S(put_whole)(S(log_sums) *sums, ptrdiff_t i, T(sum) su
 static ALWAYS_INLINE void S(put_rest)(S(log_sums) *sums, ptrdiff_t i, const S(elem) *row, ptrdiff_t n, T(elem) top,
                                       T(reference) ref, const S(elem) *next, const int ordinary) {
     T(v) tops;
-    T(put_row_sum)(&sums->sums, i, S(row_rest)(row, n, top, ref, (S(fetched)){next, NULL}, ordinary, &tops));
+    T(put_row_exp_sum)(&sums->sums, i, S(row_rest)(row, n, top, ref, (S(fetched)){next, NULL}, ordinary, &tops));
     T(store)(sums->tops[i], tops);
     sums->whole[i] = 0;
 }
@@ -80,7 +80,7 @@ static ALWAYS_INLINE void S(total_rest)(S(log_sums) *sums, ptrdiff_t count, T(v)
         T(store)(sums->tops[i], T(set1)(0));
         sums->whole[i] = 0;
     }
-    rest->sum = T(row_sums_total)(&sums->sums, count);
+    rest->sum = T(row_exp_sums_total)(&sums->sums, count);
     if (ordinary) T(refer_to_top)(&rest->sum, top);
     const T(reference) ref = T(make_reference)(top);
     T(v) exp_top = top;
@@ -130,8 +130,8 @@ static NEVER_INLINE int S(group_rest_once)(const S(group) *group, const S(open_g
 
 /* The sum of a whole row, while `other` is ended: by the same loop where every row may have such a one, or it is an
  * ordinary one; else before. */
-static ALWAYS_INLINE T(sum) S(whole_row)(const S(elem) *row, ptrdiff_t n, T(reference) ref, S(fetched) fetched,
-                                         const S(open_row) *other, const S(how) how) {
+static ALWAYS_INLINE T(exp_sum) S(whole_row)(const S(elem) *row, ptrdiff_t n, T(reference) ref, S(fetched) fetched,
+                                             const S(open_row) *other, const S(how) how) {
     if (ALL_OPEN || (how.ordinary && other->y)) return S(row_exp)(row, NULL, n, ref, fetched, NULL, *other, how);
     if (other->y) S(end_row)(other, n, NULL, FS_LOG_SOFTMAX);
     return S(row_exp)(row, NULL, n, ref, fetched, NULL, S(no_row)(), how);

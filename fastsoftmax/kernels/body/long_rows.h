@@ -31,9 +31,9 @@ static NEVER_INLINE T(elem)
         const T(reference) ref = T(ordinary_reference)();
         if (S(is_stored)(e) && e) {
             const S(fetched) both = {next.next, (const void *)(e + STORE_AHEAD)};
-            T(put_row_sum)(&sums, 0, S(row_exp)(x, e, n, ref, both, &bounds, S(no_row)(), keep));
+            T(put_row_exp_sum)(&sums, 0, S(row_exp)(x, e, n, ref, both, &bounds, S(no_row)(), keep));
         } else {
-            T(put_row_sum)(&sums, 0, S(row_exp)(x, NULL, n, ref, next, &bounds, S(no_row)(), once));
+            T(put_row_exp_sum)(&sums, 0, S(row_exp)(x, NULL, n, ref, next, &bounds, S(no_row)(), once));
         }
         ordinary = S(is_ordinary)(bounds);
     } else {
@@ -44,9 +44,9 @@ static NEVER_INLINE T(elem)
     for (int i = 0; i < T(LANES); i++) top = tops[i] > top ? tops[i] : top;
     if (!ordinary) {
         const T(reference) ref = T(make_reference)(T(set1)(top));
-        T(put_row_sum)(&sums, 0, S(row_exp)(x, NULL, n, ref, next, NULL, S(no_row)(), how));
+        T(put_row_exp_sum)(&sums, 0, S(row_exp)(x, NULL, n, ref, next, NULL, S(no_row)(), how));
     }
-    *sum = T(row_sums_total)(&sums, 1);
+    *sum = T(row_exp_sums_total)(&sums, 1);
     if (ordinary) T(refer_to_top)(sum, T(set1)(top));
     *kept = ordinary && e != NULL;
     return top;

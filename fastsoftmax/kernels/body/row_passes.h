@@ -111,14 +111,14 @@ static ALWAYS_INLINE void S(end_at)(const T(begun) *from, T(v) *v, T(v) *low, T(
 
 /* Adds v, or the vectors stored at `waiting` unless it is NULL, to the sum. */
 static ALWAYS_INLINE void S(add_to_sum)(const T(v) *v, const T(v) *low, const T(elem) *waiting, int vectors,
-                                        T(sum) *sum, const S(how) how) {
+                                        T(exp_sum) *sum, const S(how) how) {
     for (int k = 0; k < vectors; k++) {
         if (waiting)
-            T(sum_add_at)(sum, waiting + k * T(LANES));
+            T(exp_sum_add_at)(sum, waiting + k * T(LANES));
         else if (how.rest)
-            T(sum_add_pair)(sum, v[k], low[k]);
+            T(exp_sum_add_pair)(sum, v[k], low[k]);
         else
-            T(sum_add)(sum, v[k]);
+            T(exp_sum_add)(sum, v[k]);
     }
 }
 
@@ -234,7 +234,7 @@ static NEVER_INLINE void S(close_lines)(S(open_lines) *open, const fs_operation 
  * An exponential is a chain of a dozen steps, and a core's schedulers hold only some 64 instructions that wait for
  * the step before. So that there are others to go on with, turns of the loop overlap: one begins some vectors, the
  * next ends them, and the one after that adds them to the sum. */
-static ALWAYS_INLINE T(sum)
+static ALWAYS_INLINE T(exp_sum)
     S(exp_and_sum)(const S(elem) *x, ptrdiff_t x_step, T(elem) *e, ptrdiff_t e_step, ptrdiff_t n, ptrdiff_t left,
                    T(reference) ref, S(fetched) fetched, S(bounds) *bounds, const S(open_row) open,
                    S(open_lines) *open_lines, const S(how) how) {
@@ -247,7 +247,7 @@ static ALWAYS_INLINE T(sum)
     const T(v) open_last = tail ? S(end_vector)(&open, (n - 1) * W + left, how.ends) : last;
     S(open_lines) lines = {.left = 0};
     if (open_lines) lines = *open_lines; /* which stores may not change */
-    T(sum) sum = T(sum_zero)();
+    T(exp_sum) sum = T(exp_sum_zero)();
     S(bounds) widest = {last, last};
     if (how.checked) widest.top = T(set1)(0);
     T(begun) begun[T(TOGETHER)];
@@ -304,7 +304,7 @@ static ALWAYS_INLINE T(sum)
 }
 
 /* The same of a row. */
-static ALWAYS_INLINE T(sum)
+static ALWAYS_INLINE T(exp_sum)
     S(row_exp)(const S(elem) *x, T(elem) *e, ptrdiff_t n, T(reference) ref, S(fetched) fetched, S(bounds) *bounds,
                const S(open_row) open, const S(how) how) {
     enum { W = T(LANES) };
@@ -312,22 +312,22 @@ static ALWAYS_INLINE T(sum)
 }
 
 /* Of a few vectors, the exponentials below the maximum join the sum, and the maxima are counted. */
-static ALWAYS_INLINE void S(split)(T(v) *v, int vectors, T(v) top, const T(reference) *ref, int ordinary, T(sum) *sum,
-                                   T(v) *tops) {
+static ALWAYS_INLINE void S(split)(T(v) *v, int vectors, T(v) top, const T(reference) *ref, int ordinary,
+                                   T(exp_sum) *sum, T(v) *tops) {
     T(m) is_top[T(TOGETHER)];
     T(v) low[T(TOGETHER)];
     for (int k = 0; k < vectors; k++) is_top[k] = T(eq)(v[k], top);
     for (int k = 0; k < vectors; k++) *tops = T(add)(*tops, T(keep)(is_top[k], T(set1)(1)));
     T(exp_pair)(v, low, vectors, ref, ordinary);
-    for (int k = 0; k < vectors; k++) T(sum_add_pair)(sum, T(drop)(is_top[k], v[k]), T(drop)(is_top[k], low[k]));
+    for (int k = 0; k < vectors; k++) T(exp_sum_add_pair)(sum, T(drop)(is_top[k], v[k]), T(drop)(is_top[k], low[k]));
 }
 
 /* The sum below the maximum; the number of maxima, a lane each, in *tops. */
-static ALWAYS_INLINE T(sum) S(row_rest)(const S(elem) *x, ptrdiff_t n, T(elem) top, T(reference) ref,
-                                        S(fetched) fetched, int ordinary, T(v) *tops) {
+static ALWAYS_INLINE T(exp_sum) S(row_rest)(const S(elem) *x, ptrdiff_t n, T(elem) top, T(reference) ref,
+                                            S(fetched) fetched, int ordinary, T(v) *tops) {
     enum { W = T(LANES), STEP = W * T(TOGETHER) };
     const T(v) top_v = T(set1)(top);
-    T(sum) sum = T(sum_zero)();
+    T(exp_sum) sum = T(exp_sum_zero)();
     T(v) v[T(TOGETHER)], tops_v = T(set1)(0);
     ptrdiff_t i = 0;
     for (; i + STEP <= n; i += STEP) {

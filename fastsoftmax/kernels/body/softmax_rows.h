@@ -29,8 +29,8 @@ static NEVER_INLINE void S(close_softmax_group)(S(open_group) *group, ptrdiff_t 
 }
 
 /* The sum of row i, and its exponentials, if they are kept. Meanwhile row i of `open` is ended. */
-static ALWAYS_INLINE T(sum) S(group_row)(const S(group) *group, ptrdiff_t i, T(reference) ref, ptrdiff_t ahead,
-                                         S(bounds) *bounds, const S(open_group) *open, const S(how) how) {
+static ALWAYS_INLINE T(exp_sum) S(group_row)(const S(group) *group, ptrdiff_t i, T(reference) ref, ptrdiff_t ahead,
+                                             S(bounds) *bounds, const S(open_group) *open, const S(how) how) {
     const S(elem) *row = group->x + i * group->x_stride;
     const S(fetched) fetched = S(fetched_with)(group, i, ahead, STORE_AHEAD);
     T(elem) *e = how.kept ? group->e + i * group->e_stride : NULL;
@@ -46,11 +46,11 @@ static ALWAYS_INLINE T(sum)
     T(row_sums) sums;
     for (ptrdiff_t i = 0; i < group->count; i++) {
         const T(reference) ref = S(reference_of)(references, i);
-        T(put_row_sum)(&sums, i,
-                       references->ordinary ? S(group_row)(group, i, ref, ahead, NULL, open, ordinary)
-                                            : S(group_row)(group, i, ref, ahead, NULL, open, how));
+        T(put_row_exp_sum)(&sums, i,
+                           references->ordinary ? S(group_row)(group, i, ref, ahead, NULL, open, ordinary)
+                                                : S(group_row)(group, i, ref, ahead, NULL, open, how));
     }
-    return T(row_sums_total)(&sums, group->count);
+    return T(row_exp_sums_total)(&sums, group->count);
 }
 
 /* Both stages in one read, if the group turns out to be ordinary, else 0. The maxima need not be known before: every
@@ -64,11 +64,11 @@ static ALWAYS_INLINE int S(group_exp_once)(const S(group) *group, const S(open_g
     T(row_sums) sums;
     for (ptrdiff_t i = 0; i < group->count; i++) {
         S(bounds) row;
-        T(put_row_sum)(&sums, i, S(group_row)(group, i, ref, ahead, &row, open, how));
+        T(put_row_exp_sum)(&sums, i, S(group_row)(group, i, ref, ahead, &row, open, how));
         check = T(both_checks)(row.top, check);
     }
     if (!T(are_ordinary)(check)) return 0;
-    *sum = T(row_sums_total)(&sums, group->count);
+    *sum = T(row_exp_sums_total)(&sums, group->count);
     return 1;
 }
 

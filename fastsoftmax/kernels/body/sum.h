@@ -1,4 +1,5 @@
-/* Wide accumulators: float32 sums are in float64 lanes, float64 ones are compensated.
+/* Wide accumulators: float32 sums are in float64 lanes, float64 ones are compensated. Where a target has a quicker
+ * way for exponentials, which are not negative, their sums are of a type of their own while they grow.
  *
  * Every exponential is added on its own, so a row of one big and many tiny terms keeps the tiny ones, and the order
  * of additions in a lane is the order in the row, whatever the unrolling. */
@@ -69,14 +70,6 @@ static ALWAYS_INLINE void sum_add_f64(sum_f64 *sum, v_f64 v) {
     sum->lo[0] = add_f64(sum->lo[0], both.lo);
 }
 
-/* The same for a vector in memory, whose halves need no taking apart. */
-static ALWAYS_INLINE void sum_add_at_f32(sum_f32 *sum, const float *p) {
-    sum->hi[0] = add_f64(sum->hi[0], widen_at_f32(p));
-    sum->hi[1] = add_f64(sum->hi[1], widen_at_f32(p + LANES_f64));
-}
-
-static ALWAYS_INLINE void sum_add_at_f64(sum_f64 *sum, const double *p) { sum_add_f64(sum, load_f64(p)); }
-
 /* v and what its rounding left, where that is known. */
 static ALWAYS_INLINE void sum_add_pair_f32(sum_f32 *sum, v_f32 v, v_f32 low) {
     (void)low;
@@ -86,6 +79,60 @@ static ALWAYS_INLINE void sum_add_pair_f32(sum_f32 *sum, v_f32 v, v_f32 low) {
 static ALWAYS_INLINE void sum_add_pair_f64(sum_f64 *sum, v_f64 v, v_f64 low) {
     sum_add_f64(sum, v);
     sum->lo[0] = add_f64(sum->lo[0], low);
+}
+
+/* A sum of exponentials (exp.h) while it grows; a vector is added to it from where it is, or from memory; and the sum
+ * that it becomes. A lane has the same bits on every target. */
+typedef sum_f64 exp_sum_f64;
+static ALWAYS_INLINE exp_sum_f64 exp_sum_zero_f64(void) { return sum_zero_f64(); }
+static ALWAYS_INLINE void exp_sum_add_f64(exp_sum_f64 *sum, v_f64 v) { sum_add_f64(sum, v); }
+static ALWAYS_INLINE void exp_sum_add_at_f64(exp_sum_f64 *sum, const double *p) { sum_add_f64(sum, load_f64(p)); }
+static ALWAYS_INLINE sum_f64 exp_sum_total_f64(exp_sum_f64 sum) { return sum; }
+
+#ifdef HAS_WIDEN_BITS
+typedef struct {
+    v_f64 even, odd; /* times 2**-896 */
+} exp_sum_f32;
+static ALWAYS_INLINE exp_sum_f32 exp_sum_zero_f32(void) { return (exp_sum_f32){set1_f64(0), set1_f64(0)}; }
+static ALWAYS_INLINE void exp_sum_add_f32(exp_sum_f32 *sum, v_f32 v) {
+    sum->even = add_f64(sum->even, widen_even_bits_f32(v));
+    sum->odd = add_f64(sum->odd, widen_odd_bits_f32(v));
+}
+static ALWAYS_INLINE void exp_sum_add_at_f32(exp_sum_f32 *sum, const float *p) { exp_sum_add_f32(sum, load_f32(p)); }
+static ALWAYS_INLINE sum_f32 exp_sum_in_order_f32(exp_sum_f32 sum) {
+    return (sum_f32){{zip_low_f64(sum.even, sum.odd), zip_high_f64(sum.even, sum.odd)}};
+}
+/* The bits of NaN are those of a number past any sum: no exponential is above 2**(BIAS + 1), 2**-835 here. */
+static ALWAYS_INLINE v_f64 exp_sum_lanes_f64(v_f64 sum) {
+    const v_f64 nan = keep_f64(ge_f64(sum, set1_f64(0x1p-770)), set1_f64(NAN));
+    return fma_f64(sum, set1_f64(0x1p896), nan);
+}
+static ALWAYS_INLINE sum_f32 exp_sum_scaled_f32(sum_f32 sum) {
+    return (sum_f32){{exp_sum_lanes_f64(sum.hi[0]), exp_sum_lanes_f64(sum.hi[1])}};
+}
+#else
+typedef sum_f32 exp_sum_f32;
+static ALWAYS_INLINE exp_sum_f32 exp_sum_zero_f32(void) { return sum_zero_f32(); }
+static ALWAYS_INLINE void exp_sum_add_f32(exp_sum_f32 *sum, v_f32 v) { sum_add_f32(sum, v); }
+/* in memory, halves need no taking apart */
+static ALWAYS_INLINE void exp_sum_add_at_f32(exp_sum_f32 *sum, const float *p) {
+    sum->hi[0] = add_f64(sum->hi[0], widen_at_f32(p));
+    sum->hi[1] = add_f64(sum->hi[1], widen_at_f32(p + LANES_f64));
+}
+static ALWAYS_INLINE sum_f32 exp_sum_in_order_f32(exp_sum_f32 sum) { return sum; }
+static ALWAYS_INLINE sum_f32 exp_sum_scaled_f32(sum_f32 sum) { return sum; }
+#endif
+static ALWAYS_INLINE sum_f32 exp_sum_total_f32(exp_sum_f32 sum) {
+    return exp_sum_scaled_f32(exp_sum_in_order_f32(sum));
+}
+
+/* An exponential and what its rounding left. */
+static ALWAYS_INLINE void exp_sum_add_pair_f32(exp_sum_f32 *sum, v_f32 v, v_f32 low) {
+    (void)low;
+    exp_sum_add_f32(sum, v);
+}
+static ALWAYS_INLINE void exp_sum_add_pair_f64(exp_sum_f64 *sum, v_f64 v, v_f64 low) {
+    sum_add_pair_f64(sum, v, low);
 }
 
 /* One accumulator of each of LANES rows, to be reduced to one sum a row, a row a lane. */
@@ -154,6 +201,20 @@ static ALWAYS_INLINE sum_f64 row_sums_total_f64(row_sums_f64 *rows, ptrdiff_t co
         }
     }
     return (sum_f64){{lane[0]}, {error}};
+}
+
+/* The same of exponentials. */
+static ALWAYS_INLINE void put_row_exp_sum_f32(row_sums_f32 *rows, ptrdiff_t row, exp_sum_f32 sum) {
+    put_row_sum_f32(rows, row, exp_sum_in_order_f32(sum));
+}
+static ALWAYS_INLINE void put_row_exp_sum_f64(row_sums_f64 *rows, ptrdiff_t row, exp_sum_f64 sum) {
+    put_row_sum_f64(rows, row, sum);
+}
+static ALWAYS_INLINE sum_f32 row_exp_sums_total_f32(row_sums_f32 *rows, ptrdiff_t count) {
+    return exp_sum_scaled_f32(row_sums_total_f32(rows, count));
+}
+static ALWAYS_INLINE sum_f64 row_exp_sums_total_f64(row_sums_f64 *rows, ptrdiff_t count) {
+    return row_sums_total_f64(rows, count);
 }
 
 /* A carry in every lane, and back. */

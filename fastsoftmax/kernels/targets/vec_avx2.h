@@ -242,6 +242,14 @@ static ALWAYS_INLINE __m256d exponent_half_f64(__m256d x) {
 }
 static ALWAYS_INLINE v_f64 exponent_f64(v_f64 x) { return (v_f64){exponent_half_f64(x.a), exponent_half_f64(x.b)}; }
 
+/* lanes of x and y by turns: of the lower halves, and of the upper */
+static ALWAYS_INLINE v_f64 zip_halves_f64(__m256d x, __m256d y) {
+    const __m256d even = _mm256_unpacklo_pd(x, y), odd = _mm256_unpackhi_pd(x, y);
+    return (v_f64){_mm256_permute2f128_pd(even, odd, 0x20), _mm256_permute2f128_pd(even, odd, 0x31)};
+}
+static ALWAYS_INLINE v_f64 zip_low_f64(v_f64 x, v_f64 y) { return zip_halves_f64(x.a, y.a); }
+static ALWAYS_INLINE v_f64 zip_high_f64(v_f64 x, v_f64 y) { return zip_halves_f64(x.b, y.b); }
+
 /* lanes 0-7 and lanes 8-15 in float64, and back with one rounding */
 static ALWAYS_INLINE v_f64 widen_half_f32(__m256 x) {
     return (v_f64){_mm256_cvtps_pd(_mm256_castps256_ps128(x)), _mm256_cvtps_pd(_mm256_extractf128_ps(x, 1))};

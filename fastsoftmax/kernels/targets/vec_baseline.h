@@ -178,6 +178,10 @@ LANEWISE(f64, v, eighth_power, (v_f64 table, v_f64 x),
 LANEWISE(f64, v, exponent, (v_f64 x),
          from_bits_f64(to_bits_f64(x.lane[i]) >> 52 | to_bits_f64(0x1p52)) - (0x1p52 + 1023))
 
+/* lanes of x and y by turns: of the lower halves, and of the upper */
+LANEWISE(f64, v, zip_low, (v_f64 x, v_f64 y), (i % 2 ? y : x).lane[i / 2])
+LANEWISE(f64, v, zip_high, (v_f64 x, v_f64 y), (i % 2 ? y : x).lane[LANES_f64 / 2 + i / 2])
+
 /* lanes 0-7 and lanes 8-15 in float64, and back with one rounding */
 static ALWAYS_INLINE v_f64 widen_low_f32(v_f32 x) {
     v_f64 low;

@@ -162,6 +162,12 @@ EACH_Q(f64, v, eighth_power, (v_f64 table, v_f64 x), eighth_power_quarter_f64(ta
 EACH_Q(f64, v, exponent, (v_f64 x),
        vsubq_f64(vcvtq_f64_u64(vshrq_n_u64(vreinterpretq_u64_f64(x.q[i]), 52)), vdupq_n_f64(1023)))
 
+/* lanes of x and y by turns: of the lower halves, and of the upper */
+EACH_Q(f64, v, zip_low, (v_f64 x, v_f64 y),
+       i % 2 ? vzip2q_f64(x.q[i / 2], y.q[i / 2]) : vzip1q_f64(x.q[i / 2], y.q[i / 2]))
+EACH_Q(f64, v, zip_high, (v_f64 x, v_f64 y),
+       i % 2 ? vzip2q_f64(x.q[2 + i / 2], y.q[2 + i / 2]) : vzip1q_f64(x.q[2 + i / 2], y.q[2 + i / 2]))
+
 /* lanes 0-7 and lanes 8-15 in float64, and back with one rounding */
 static ALWAYS_INLINE v_f64 widen_half_f32(float32x4_t x, float32x4_t y) {
     return (v_f64){
