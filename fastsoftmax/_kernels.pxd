@@ -65,6 +65,9 @@ cdef extern from "kernels.h" nogil:
         void (*place)(void *, const fs_lines *, const int64_t *, const double *) noexcept nogil
         void (*subtract)(void *, const void *, const fs_lines *, const fs_wanted *,
                          const int64_t *, const double *) noexcept nogil
+        int (*check_classes)(int64_t *, Py_ssize_t, int64_t, int64_t, Py_ssize_t *) noexcept nogil
+        void (*class_losses)(const double *, const double *, const int64_t *, Py_ssize_t,
+                             double *, double *, double *) noexcept nogil
 
     ctypedef void (*fs_backward_fn)(
         const void *, const void *, void *, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,

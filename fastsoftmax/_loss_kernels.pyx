@@ -12,6 +12,7 @@ from cython.parallel cimport prange, threadid
 from libc.math cimport NAN, expm1, isfinite, isnan
 from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
 
 from fastsoftmax._core cimport aligned, next_sample, overlap, scratch, table, type_of
 from fastsoftmax._kernels cimport (
@@ -68,6 +69,7 @@ cdef struct Sum:
 cdef struct Sums:
     Sum loss
     Sum weight
+    bint astray  # whether a class was neither in range nor to be ignored
 
 # The memory of one thread: `width` times `group` numbers, or pairs, each.
 cdef struct Room:
@@ -85,6 +87,11 @@ cdef void _add(Sum *sum, double x) noexcept nogil:
     cdef double x_part = hi - sum.hi
     sum.lo += (sum.hi - (hi - x_part)) + (x - x_part)
     sum.hi = hi
+
+
+cdef void _join(Sum *sum, Sum other) noexcept nogil:
+    _add(sum, other.hi)
+    sum.lo += other.lo
 
 
 cdef double _value(Sum sum) noexcept nogil:
@@ -174,34 +181,64 @@ cdef Py_ssize_t _place(
     return (sample * job.n * job.inner + column) * job.itemsize
 
 
-cdef int64_t _class(const Job *job, Py_ssize_t line) noexcept nogil:
-    """The class of a line, or -1 if it is to be ignored.
+cdef Py_ssize_t _classes(
+    const Job *job, Py_ssize_t first, Py_ssize_t count, int64_t *classes, bint *astray
+) noexcept nogil:
+    """The classes of some lines, negative where they are to be ignored; how many are not.
 
-    Out of range was refused before, but another thread may have written to the target since: it is
-    read once, and never is memory reached that is not a row's.
+    Also where they are astray, even if that was refused before: another thread may write to the
+    target, so it is read once, and never is memory reached that is not a line's.
     """
-    cdef int64_t found = (<const volatile int64_t *> job.target)[line]
-    return found if 0 <= found < job.n and found != job.ignore else -1
+    cdef Py_ssize_t counted
+    memcpy(classes, job.target + first, count * sizeof(int64_t))
+    astray[0] |= job.kernels.check_classes(classes, count, job.n, job.ignore, &counted)
+    return counted
+
+
+cdef Py_ssize_t _count_classes(const Job *job) noexcept nogil:
+    """How many lines are not to be ignored, or -1 if a class is astray."""
+    cdef int64_t classes[512]
+    cdef Py_ssize_t first, count = 0, lines = job.samples * job.inner
+    cdef bint astray = False
+    for first in range(0, lines, 512):
+        count += _classes(job, first, min(<Py_ssize_t> 512, lines - first), classes, &astray)
+    return -1 if astray else count
 
 
 cdef void _lose(const Job *job, Py_ssize_t call, Room room, Sums *sums) noexcept nogil:
     """The losses of one call's lines, written where they are wanted, and added to the sums."""
     cdef fs_lines lines
-    cdef Sums here = sums[0]  # in registers: stores through a pointer would be waited for
-    cdef Py_ssize_t first, i, counted = 0
+    cdef Py_ssize_t first, counted
+    cdef Sum loss
     cdef Py_ssize_t place = _place(job, call, &lines, &first)
     cdef Py_ssize_t count = lines.count * lines.samples
-    cdef bint spread = job.p != NULL or job.wanted.share != 0
-    cdef double w, loss
     job.kernels.parts(job.x + place, &lines, room.parts, room.scratch)
-    if spread:
-        job.kernels.weigh(job.x + place, NULL if job.p == NULL else job.p + place, &lines,
-                          &job.wanted, room.parts, room.sums)
     if job.p == NULL:
-        for i in range(count):
-            room.classes[i] = _class(job, first + i)
+        counted = _classes(job, first, count, room.classes, &sums.astray)
         job.kernels.pick(job.x + place, &lines, room.classes, room.picked)
-    for i in range(count):
+    if job.p == NULL and job.wanted.share == 0 and job.wanted.weight == NULL:
+        job.kernels.class_losses(room.parts, room.picked, room.classes, count, room.values,
+                                 &loss.hi, &loss.lo)
+        _join(&sums.loss, loss)
+        _add(&sums.weight, counted)
+    else:
+        _add_weighed(job, place, &lines, room, sums)
+    if job.losses != NULL:
+        job.kernels.put(room.values, count, job.losses + first * job.itemsize)
+
+
+cdef void _add_weighed(
+    const Job *job, Py_ssize_t place, const fs_lines *lines, Room room, Sums *sums
+) noexcept nogil:
+    """Losses with weights, smoothing or probabilities, to room.values and to the sums."""
+    cdef Sums here = sums[0]  # in registers: stores through a pointer would be waited for
+    cdef bint spread = job.p != NULL or job.wanted.share != 0
+    cdef Py_ssize_t i
+    cdef double w, loss
+    if spread:
+        job.kernels.weigh(job.x + place, NULL if job.p == NULL else job.p + place, lines,
+                          &job.wanted, room.parts, room.sums)
+    for i in range(lines.count * lines.samples):
         if job.p == NULL and room.classes[i] < 0:
             room.values[i] = 0
             continue
@@ -209,18 +246,11 @@ cdef void _lose(const Job *job, Py_ssize_t call, Room room, Sums *sums) noexcept
         if spread:
             loss = room.sums[2 * i] + room.sums[2 * i + 1] * room.parts[2 * i + 1]
         if job.p == NULL:
-            w = 1
-            if job.wanted.weight == NULL:
-                counted += 1
-            else:
-                w = job.wanted.weight[room.classes[i]]
-                _add(&here.weight, w)
+            w = 1 if job.wanted.weight == NULL else job.wanted.weight[room.classes[i]]
+            _add(&here.weight, w)
             loss += (w * job.keep) * ((room.parts[2 * i] - room.picked[i]) + room.parts[2 * i + 1])
         room.values[i] = loss
         _add(&here.loss, loss)
-    _add(&here.weight, counted)
-    if job.losses != NULL:
-        job.kernels.put(room.values, count, job.losses + first * job.itemsize)
     sums[0] = here
 
 
@@ -233,17 +263,19 @@ cdef void _derive(const Job *job, Py_ssize_t call, Room room) noexcept nogil:
     cdef const char *p = NULL if job.p == NULL else job.p + place
     cdef char *out = job.out + place
     cdef bint spread = p != NULL or job.wanted.share != 0
+    cdef bint astray = False
     cdef double w, total
     if p != NULL:
         for i in range(2 * lines.count):
             room.parts[i] = 0
         job.kernels.weigh(x, p, &lines, &job.wanted, room.parts, room.sums)
+    else:
+        _classes(job, first, lines.count, room.classes, &astray)
     for i in range(lines.count):
         room.values[i] = job.one_scale if job.scale == NULL else job.scale[first + i]
         if p != NULL:
             total = room.sums[2 * i + 1]
         else:
-            room.classes[i] = _class(job, first + i)
             w = 1
             if job.wanted.weight != NULL and room.classes[i] >= 0:
                 w = job.wanted.weight[room.classes[i]]
@@ -338,10 +370,9 @@ cdef int _run(Job *job, Sums *total, int threads) except -1:
             _tile(job, batch + tile, _room(job, memory, threadid()), &sums[tile])
         callers = fpenv_enter()
         for tile in range(count):
-            _add(&total.loss, sums[tile].loss.hi)
-            _add(&total.weight, sums[tile].weight.hi)
-            total.loss.lo += sums[tile].loss.lo
-            total.weight.lo += sums[tile].weight.lo
+            _join(&total.loss, sums[tile].loss)
+            _join(&total.weight, sums[tile].weight)
+            total.astray |= sums[tile].astray
         fpenv_leave(callers)
         batch += BATCH
     free(sums)
@@ -353,7 +384,7 @@ cdef void _tile(const Job *job, Py_ssize_t tile, Room room, Sums *sums) noexcept
     """The calls of one tile, in the default floating-point environment."""
     cdef Py_ssize_t call
     cdef fs_fpenv callers = fpenv_enter()
-    sums[0] = Sums(Sum(0, 0), Sum(0, 0))
+    sums[0] = Sums(Sum(0, 0), Sum(0, 0), False)
     for call in range(tile * job.together, min(job.calls, (tile + 1) * job.together)):
         if job.out == NULL:
             _lose(job, call, room, sums)
@@ -363,7 +394,7 @@ cdef void _tile(const Job *job, Py_ssize_t tile, Room room, Sums *sums) noexcept
 
 
 cdef Sums _by_team(Job *job) except *:
-    cdef Sums total = Sums(Sum(0, 0), Sum(0, 0))
+    cdef Sums total = Sums(Sum(0, 0), Sum(0, 0), False)
     cdef int threads = begin_team(job.samples * job.n * job.inner)
     try:
         _run(job, &total, threads)
@@ -375,12 +406,9 @@ cdef Sums _by_team(Job *job) except *:
 cdef bint _directly(
     object input, object target, object ignore_index, object reduction, Job *job
 ) except -1:
-    """Whether these are contiguous logits and int64 classes in range; if so, the job."""
+    """Whether these are contiguous logits and int64 classes; if so, the job."""
     cdef cnp.ndarray x, t
     cdef int axis, ndim
-    cdef Py_ssize_t i
-    cdef int64_t ignore, classes
-    cdef const int64_t *each
     if not (cnp.PyArray_CheckExact(input) and cnp.PyArray_CheckExact(target)
             and (<object> ignore_index).__class__ is int and reduction in REDUCTIONS):
         return False
@@ -394,13 +422,9 @@ cdef bint _directly(
     for axis in range(1, ndim - 1):
         if x.shape[axis + 1] != t.shape[axis]:
             return False
-    ignore, classes, each = ignore_index, x.shape[1], <const int64_t *> cnp.PyArray_DATA(t)
-    for i in range(cnp.PyArray_SIZE(t)):
-        if not (0 <= each[i] < classes or each[i] == ignore):
-            return False
-    job[0] = _job(x.reshape(x.shape[0], classes, -1), None, 0)
-    job.target = each
-    job.ignore = ignore
+    job[0] = _job(x.reshape(x.shape[0], x.shape[1], -1), None, 0)
+    job.target = <const int64_t *> cnp.PyArray_DATA(t)
+    job.ignore = ignore_index
     return True
 
 
@@ -423,10 +447,12 @@ def direct_class_loss(object input, object target, object ignore_index, object r
         y = <cnp.ndarray> target
         y = cnp.PyArray_EMPTY(cnp.PyArray_NDIM(y), cnp.PyArray_DIMS(y), type, 0)
         job.losses = <char *> cnp.PyArray_DATA(y)
-        _by_team(&job)
-        return y
+        total = _by_team(&job)
+        return None if total.astray else y
     y = cnp.PyArray_EMPTY(0, NULL, type, 0)
     total = _by_team(&job)
+    if total.astray:
+        return None
     mean = reduction == "mean"
     callers = fpenv_enter()
     value = _value(total.loss)
@@ -462,10 +488,9 @@ def direct_class_gradient(
         if (cnp.PyArray_TYPE(y) != cnp.PyArray_TYPE(x) or not cnp.PyArray_ISCARRAY(y)
                 or not cnp.PyArray_SAMESHAPE(x, y) or overlap(x, y) or overlap(target, y)):
             return None
-    count = 0
-    if reduction == "mean":
-        for i in range(job.samples * job.inner):
-            count += job.target[i] != job.ignore
+    count = _count_classes(&job)
+    if count < 0:
+        return None
     job.one_scale = grad_output
     if reduction == "mean":
         callers = fpenv_enter()

@@ -249,6 +249,24 @@ def test_errors_leave_out_untouched(case):
     assert (out == 7).all()
 
 
+@pytest.mark.parametrize("place", [0, 511, 512, 1300, 1999])
+@pytest.mark.parametrize("shape", [(2000, 3), (20, 3, 100), (125, 3, 16)])
+def test_one_class_astray_among_many(shape, place):
+    x = np.zeros(shape, np.float32)
+    t = np.zeros(shape[:1] + shape[2:], np.int64)
+    t.flat[place] = 3
+    out = np.full(shape, 7, np.float32)
+    for reduction in ("mean", "sum", "none"):
+        with pytest.raises(IndexError, match="Target 3 is out of bounds"):
+            F.cross_entropy(x, t, reduction=reduction)
+    with pytest.raises(IndexError, match="Target 3 is out of bounds"):
+        F.cross_entropy_backward(1.0, x, t, out=out)
+    assert (out == 7).all()
+    t.flat[place] = -100
+    assert F.cross_entropy(x, t) == pytest.approx(np.log(3))
+    assert np.count_nonzero(F.cross_entropy_backward(1.0, x, t, out=out)) == x.size - 3
+
+
 @pytest.mark.parametrize(
     ("out", "error"),
     [

@@ -101,6 +101,61 @@ static void test_all_samples(const fs_table *table) {
                         test_samples(table, type, samples[s], counts[c], lengths[n]);
 }
 
+/* What is done with classes: those that count, and their losses and sum, with NaN and infinity among them. */
+static void test_classes(const fs_table *table, int count, int mode) {
+    enum { N = 7 };
+    static const int64_t others[] = {-1, N, -100, INT64_MIN, INT64_MAX, N + ((int64_t)1 << 32), -N};
+    const int64_t ignore = mode % 2 ? -100 : 3;
+    const int at_end = mode & 1, astray = mode % 3 == 0, special = mode % 4 == 1;
+    const size_t bytes = (size_t)count * sizeof(double);
+    const fs_loss_kernels *kernels = &table->losses[FS_F64];
+    int64_t wanted[MAX_COUNT], *classes = (void *)place(class_arena, bytes, at_end, CANARY);
+    double losses[MAX_COUNT], total = 0, hi, lo;
+    double *parts = (void *)place(line_arena, 2 * bytes, at_end, CANARY);
+    double *picked = (void *)place(p_arena, bytes, at_end, CANARY),
+           *found = (void *)place(y_arena, bytes, at_end, CANARY);
+    int counted = 0, bad = 0;
+    for (int i = 0; i < count; i++) {
+        const int outside = astray && i % 5 == count % 5;
+        classes[i] = outside ? others[(i + mode) % 7] : i % 3 == 1 ? ignore : (int64_t)uniform(0, N);
+        const int counts = classes[i] >= 0 && classes[i] < N && classes[i] != ignore;
+        bad |= !counts && classes[i] != ignore;
+        counted += counts;
+        wanted[i] = counts ? classes[i] : -1;
+        picked[i] = uniform(-9, 9);
+        parts[2 * i] = picked[i] + uniform(0, 30);
+        parts[2 * i + 1] = uniform(0, 3);
+        if (special && i == count / 2) parts[2 * i + mode / 4 % 2] = mode % 8 < 4 ? NAN : INFINITY;
+        losses[i] = counts ? (parts[2 * i] - picked[i]) + parts[2 * i + 1] : 0;
+        total += losses[i];
+    }
+    ptrdiff_t counts = -1;
+    enter(mode);
+    const int said = kernels->check_classes(classes, count, N, ignore, &counts);
+    const char *changed = leave();
+    enter(mode);
+    kernels->class_losses(parts, picked, classes, count, found, &hi, &lo);
+    const char *changed_then = leave();
+    calls += 2;
+    int failed = changed || changed_then || said != bad || counts != counted ||
+                 !canaries_live((void *)classes, bytes, at_end, CANARY) ||
+                 !canaries_live((void *)found, bytes, at_end, CANARY);
+    long double exact = 0;
+    for (int i = 0; i < count; i++) {
+        failed |= wanted[i] < 0 ? classes[i] >= 0 : classes[i] != wanted[i];
+        failed |= !same(FS_F64, found, i, losses, i);
+        exact += losses[i];
+    }
+    /* long double's own rounding, and that of the low parts */
+    failed |= isfinite(total)
+                  ? !(fabsl((long double)hi + lo - exact) <= (judged ? count * 0x1p-62L : 0x1p-40L) * exact)
+                  : !same(FS_F64, &hi, 0, &total, 0);
+    if (failed) {
+        failures++;
+        printf("FAILED %s: classes, %d of them, mode %d\n", table->isa, count, mode);
+    }
+}
+
 int main(int argc, char **argv) {
     const arguments asked = start(argc, argv);
     arena *const large[] = {&x_arena, &p_arena, &y_arena}, *const small[] = {&class_arena, &line_arena};
@@ -133,6 +188,8 @@ int main(int argc, char **argv) {
             }
         target++;
         test_all_samples(*table);
+        for (int count = 1; count <= MAX_COUNT; count++)
+            for (int mode = 0; mode < MODES; mode += asked.few ? 5 : 1) test_classes(*table, count, mode);
     }
     return finish();
 }

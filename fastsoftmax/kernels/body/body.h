@@ -24,6 +24,8 @@
 
 #include "gather.h"
 
+#include "class_losses.h"
+
 /* Strips of columns stay in the first cache, unless that would make them narrower than STRIP_COLUMNS. What they pack
  * next, and write next, is fetched AHEAD lines early, and what they read in place up to FAR_AHEAD: no hardware does,
  * each line being in another page. */
@@ -125,8 +127,8 @@ enum { BACKWARD_STRIP = 256 * 1024, BACKWARD_COLUMNS = 512 };
      [FS_BF16] = KERNELS(NAME, bf16)}
 
 #define LOSSES(TYPE)                                                                                                 \
-    {fs_parts_##TYPE,  fs_pick_##TYPE,  fs_weigh_##TYPE,   fs_put_##TYPE,                                            \
-     fs_scaled_##TYPE, fs_place_##TYPE, fs_subtract_##TYPE}
+    {fs_parts_##TYPE, fs_pick_##TYPE,     fs_weigh_##TYPE,  fs_put_##TYPE,  fs_scaled_##TYPE,                        \
+     fs_place_##TYPE, fs_subtract_##TYPE, fs_check_classes, fs_class_losses}
 
 #define BACKWARD(NAME, TYPE) {fs_##NAME##_backward_rows_##TYPE, fs_##NAME##_backward_columns_##TYPE}
 #define BACKWARD_OF(NAME)                                                                                            \

@@ -123,16 +123,21 @@ static NEVER_INLINE pair_f64 log_tail_wide_f64(v_f64 top, const rest_f64 *rest) 
     return log_beyond_top_f64(top, rest->others[0], rest->sum.hi[0], rest->sum.lo[0]);
 }
 
-/* The tails in float64, LANES of them. */
-static ALWAYS_INLINE void put_tails_f32(double *tails, v_f32 top, const rest_f32 *rest) {
-    v_f64 tail[2];
-    log_tail_wide_f32(top, rest, tail);
-    store_f64(tails, tail[0]);
-    store_f64(tails + LANES_f64, tail[1]);
+/* The maxima and the tails in float64, LANES pairs of them. */
+static ALWAYS_INLINE void store_pairs_f64(double *pairs, v_f64 x, v_f64 y) {
+    store_f64(pairs, zip_low_f64(x, y));
+    store_f64(pairs + LANES_f64, zip_high_f64(x, y));
 }
 
-static ALWAYS_INLINE void put_tails_f64(double *tails, v_f64 top, const rest_f64 *rest) {
-    store_f64(tails, log_tail_wide_f64(top, rest).hi);
+static ALWAYS_INLINE void put_tops_and_tails_f32(double *pairs, v_f32 top, const rest_f32 *rest) {
+    v_f64 tail[2];
+    log_tail_wide_f32(top, rest, tail);
+    store_pairs_f64(pairs, widen_low_f32(top), tail[0]);
+    store_pairs_f64(pairs + LANES_f32, widen_high_f32(top), tail[1]);
+}
+
+static ALWAYS_INLINE void put_tops_and_tails_f64(double *pairs, v_f64 top, const rest_f64 *rest) {
+    store_pairs_f64(pairs, top, log_tail_wide_f64(top, rest).hi);
 }
 
 /* The tail, rounded to the element type. */

@@ -6,16 +6,9 @@
  * Included once for each element type S, computed in T; see body.h. */
 
 static ALWAYS_INLINE void S(put_parts)(double *parts, T(v) top, const T(rest) *rest, ptrdiff_t count) {
-    enum { W = T(LANES) };
-    double tails[W], all[2 * W];
-    T(elem) tops[W];
-    T(put_tails)(tails, top, rest);
-    T(store)(tops, top);
-    for (int i = 0; i < W; i++) {
-        all[2 * i] = tops[i];
-        all[2 * i + 1] = tails[i];
-    }
-    memcpy(parts, all, 2 * (size_t)(count < W ? count : W) * sizeof *all);
+    double some[2 * T(LANES)];
+    T(put_tops_and_tails)(count < T(LANES) ? some : parts, top, rest);
+    if (count < T(LANES)) memcpy(parts, some, 2 * (size_t)count * sizeof *some);
 }
 
 /* Types: S, computed in T. Max error of a tail: 2 ULP of T. Range: all; NaN for a line that holds NaN or +inf, or
