@@ -94,12 +94,10 @@ static ALWAYS_INLINE void S(add_to_total)(T(sum) *sum, T(v) g, T(v) y, fs_backwa
 }
 
 static ALWAYS_INLINE void S(add_two_to_total)(T(sum) *sum, const T(v) *g, const T(v) *y, fs_backward op) {
-    if (op == FS_SOFTMAX_BACKWARD) {
-        T(sum_add_rounded)(sum, g[0], y[0]);
-        T(sum_add_rounded)(sum, g[1], y[1]);
-    } else {
+    if (op == FS_SOFTMAX_BACKWARD)
+        T(sum_add_two_products)(sum, g, y);
+    else
         T(sum_add_two)(sum, g[0], g[1]);
-    }
 }
 
 /* What is fetched early of rows: the next group of them, or as much of a long one. One pass sees to it: for softmax,
@@ -234,7 +232,9 @@ static ALWAYS_INLINE void S(group_constants)(const S(elem) *g, const S(elem) *y,
 static ALWAYS_INLINE void S(backward_rows)(const S(elem) *g, const S(elem) *y, S(elem) *gx, ptrdiff_t rows,
                                            ptrdiff_t n, ptrdiff_t g_stride, ptrdiff_t y_stride, ptrdiff_t gx_stride,
                                            fs_backward op) {
-    const ptrdiff_t together = S(rows_together)(2 * n, FS_ROWS_SCRATCH / (ptrdiff_t)sizeof(T(elem)));
+    const ptrdiff_t fit = S(rows_together)(2 * n, FS_ROWS_SCRATCH / (ptrdiff_t)sizeof(T(elem)));
+    /* One row alone has none of what a group costs: better than two or three of softmax, which computes little. */
+    const ptrdiff_t together = op == FS_SOFTMAX_BACKWARD && fit < 4 ? 1 : fit;
     const int stream =
         sizeof *gx * T(LANES) == 64 && rows * n * (ptrdiff_t)sizeof *gx >= STREAM_FROM && gx != g && gx != y;
     for (ptrdiff_t first = 0; first < rows; first += together) {

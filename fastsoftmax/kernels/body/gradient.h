@@ -25,11 +25,16 @@ static ALWAYS_INLINE void sum_add_product_f32(sum_f32 *sum, v_f32 g, v_f32 y) {
 
 static ALWAYS_INLINE void sum_add_product_f64(sum_f64 *sum, v_f64 g, v_f64 y) { sum_add_f64(sum, mul_f64(g, y)); }
 
-/* The quick ways: float32 products are rounded, and two vectors added, before they are widened, which costs a unit of
- * 2**-24 of their absolute values, short of underflow and overflow. */
-static ALWAYS_INLINE void sum_add_rounded_f32(sum_f32 *sum, v_f32 g, v_f32 y) { sum_add_f32(sum, mul_f32(g, y)); }
+/* The quick ways: float32 products are rounded, and two vectors added, before they are widened, which costs two units
+ * of 2**-24 of their absolute values, one where there are no products, short of underflow and overflow. */
+static ALWAYS_INLINE void sum_add_two_products_f32(sum_f32 *sum, const v_f32 *g, const v_f32 *y) {
+    sum_add_f32(sum, fma_f32(g[1], y[1], mul_f32(g[0], y[0])));
+}
 
-static ALWAYS_INLINE void sum_add_rounded_f64(sum_f64 *sum, v_f64 g, v_f64 y) { sum_add_product_f64(sum, g, y); }
+static ALWAYS_INLINE void sum_add_two_products_f64(sum_f64 *sum, const v_f64 *g, const v_f64 *y) {
+    sum_add_product_f64(sum, g[0], y[0]);
+    sum_add_product_f64(sum, g[1], y[1]);
+}
 
 static ALWAYS_INLINE void sum_add_two_f32(sum_f32 *sum, v_f32 a, v_f32 b) { sum_add_f32(sum, add_f32(a, b)); }
 
