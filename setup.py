@@ -10,6 +10,7 @@ Switches, all from the environment, each with a build directory of its own:
 
 import os
 import platform
+import subprocess
 import sys
 import sysconfig
 from concurrent.futures import ThreadPoolExecutor
@@ -65,10 +66,11 @@ else:
     CFLAGS += ["-ffp-contract=off", "-fvisibility=hidden", *LDFLAGS]
     KERNEL_CFLAGS = [*CFLAGS, "-std=c11", "-fPIC", "-Wall", "-Wextra"]
     KERNEL_CFLAGS += ["-Werror=implicit-function-declaration"]
-    # Their loops are written out as far as it pays; one more copy of each loop does not.
-    if not DEBUG:
-        KERNEL_CFLAGS += ["-fno-unswitch-loops", "-fno-split-loops", "-fno-loop-unroll-and-jam"]
-        KERNEL_CFLAGS += ["-fno-version-loops-for-strides", "-fno-asynchronous-unwind-tables"]
+    KERNEL_CFLAGS += [] if DEBUG else ["-fno-asynchronous-unwind-tables"]
+# Of gcc; others take them for mistakes. The kernels' loops are written out, and their functions
+# copied, as far as it pays; one more copy of each does not.
+GCC_CFLAGS = ["-fno-unswitch-loops", "-fno-split-loops", "-fno-loop-unroll-and-jam"]
+GCC_CFLAGS += ["-fno-version-loops-for-strides", "-fno-ipa-cp-clone"]
 
 
 def library(name, source, cflags="", macros=()):
@@ -105,13 +107,39 @@ def module(path):
     )
 
 
+def compiles(compiler, folder, name, text, flags, link_flags=None):
+    """Whether a program compiles with these flags, and links unless it is not to."""
+    source = Path(folder, f"{name}.c")
+    source.parent.mkdir(parents=True, exist_ok=True)
+    source.write_text(text)
+    try:
+        objects = compiler.compile([str(source)], extra_postargs=flags)
+        if link_flags is not None:
+            compiler.link_executable(objects, name, folder, extra_postargs=link_flags)
+    except (CompileError, LinkError):
+        return False
+    return True
+
+
 class BuildClib(build_clib):
     """The libraries beside each other: they take most of the build's time."""
 
     def build_libraries(self, libraries):
         build = super().build_libraries
+        if not (MSVC or DEBUG) and self.is_gcc() and self.takes(GCC_CFLAGS):
+            for _, options in libraries:
+                options["cflags"] += GCC_CFLAGS
         with ThreadPoolExecutor(JOBS) as pool:
             list(pool.map(lambda item: build([item]), libraries))
+
+    def takes(self, flags):
+        return compiles(self.compiler, self.build_temp, "flags", "int x;\n", flags)
+
+    def is_gcc(self):
+        """By its macros: clang has gcc's, too, but would print errors about its flags."""
+        command = [*self.compiler.compiler_so, "-dM", "-E", "-x", "c", os.devnull]
+        macros = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+        return "#define __GNUC__ " in macros and "__clang__" not in macros
 
 
 class BuildExt(build_ext):
@@ -133,14 +161,8 @@ class BuildExt(build_ext):
     def has_openmp(self, compile_flags, link_flags):
         compiler, folder = self.compiler, self.build_temp
         if not Path(compiler.executable_filename("openmp", output_dir=folder)).exists():
-            source = Path(folder, "openmp.c")
-            source.write_text(
-                "#include <omp.h>\nint main(void) { return omp_get_max_threads(); }\n"
-            )
-            try:
-                objects = compiler.compile([str(source)], extra_postargs=compile_flags)
-                compiler.link_executable(objects, "openmp", folder, extra_postargs=link_flags)
-            except (CompileError, LinkError):
+            text = "#include <omp.h>\nint main(void) { return omp_get_max_threads(); }\n"
+            if not compiles(compiler, folder, "openmp", text, compile_flags, link_flags):
                 print("fastsoftmax: no OpenMP here, building without it", file=sys.stderr)
                 return False
         return True

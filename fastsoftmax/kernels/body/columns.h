@@ -230,7 +230,9 @@ typedef struct {
 } S(columns_state);
 
 /* Whether strips may stay open at all: only those of a type that is computed in. */
-static ALWAYS_INLINE int S(strips_may_stay_open)(void) { return OPEN_LINES && sizeof(S(elem)) == sizeof(T(elem)); }
+static ALWAYS_INLINE int S(strips_may_stay_open)(void) {
+    return OPEN_LINES != 0 && sizeof(S(elem)) == sizeof(T(elem));
+}
 
 static ALWAYS_INLINE int S(has_open)(const S(columns_state) *state) {
     return S(strips_may_stay_open)() && state->open.left > 0;

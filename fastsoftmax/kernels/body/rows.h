@@ -102,7 +102,7 @@ static ALWAYS_INLINE S(open_row) S(row_of)(const S(open_group) *group, ptrdiff_t
 /* Whether groups may stay open at all: where not all rows do, only those of a type that is computed in, others being
  * less memory. */
 static ALWAYS_INLINE int S(may_stay_open)(void) {
-    return ALL_OPEN || (OPEN_ROW && sizeof(S(elem)) == sizeof(T(elem)));
+    return ALL_OPEN || (OPEN_ROW != 0 && sizeof(S(elem)) == sizeof(T(elem)));
 }
 
 /* Its row i, to be ended meanwhile, if there is one. */
