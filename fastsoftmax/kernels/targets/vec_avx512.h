@@ -22,7 +22,7 @@ enum { OVERLAP_f64 = 0, SUMS_FROM_MEMORY_f64 = 0 };
 
 /* Rows of so many elements are ended while others begin (rows.h), 1: all, of narrower types too; and columns of so
  * many lines (columns.h); 0: none. And whether rows are read once for their logarithms (log_rows.h). */
-enum { OPEN_ROW = 1, OPEN_LINES = 1, LOGS_ONCE = 1 };
+enum { OPEN_ROW = 1, OPEN_LINES = 1, LOGS_ONCE_f32 = 1, LOGS_ONCE_f64 = 1 };
 
 enum { LANES_f32 = 16, LANES_f64 = 8 };
 

@@ -28,7 +28,7 @@ enum { OVERLAP_f64 = 0, SUMS_FROM_MEMORY_f64 = 0 };
 
 /* Rows of so many elements are ended while others begin (rows.h), 1: all, of narrower types too; and columns of so
  * many lines (columns.h); 0: none. And whether rows are read once for their logarithms (log_rows.h). */
-enum { OPEN_ROW = 0, OPEN_LINES = 0, LOGS_ONCE = 0 };
+enum { OPEN_ROW = 0, OPEN_LINES = 0, LOGS_ONCE_f32 = 0, LOGS_ONCE_f64 = 0 };
 
 enum { LANES_f32 = 16, LANES_f64 = 8 };
 
