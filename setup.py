@@ -138,7 +138,10 @@ class BuildClib(build_clib):
     def is_gcc(self):
         """By its macros: clang has gcc's, too, but would print errors about its flags."""
         command = [*self.compiler.compiler_so, "-dM", "-E", "-x", "c", os.devnull]
-        macros = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+        try:
+            macros = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+        except OSError:  # no compiler: the build will say so
+            return False
         return "#define __GNUC__ " in macros and "__clang__" not in macros
 
 

@@ -186,8 +186,10 @@ cdef Py_ssize_t _classes(
 ) noexcept nogil:
     """The classes of some lines, negative where they are to be ignored; how many are not.
 
-    Also where they are astray, even if that was refused before: another thread may write to the
-    target, so it is read once, and never is memory reached that is not a line's.
+    Those that are astray, neither in range nor to be ignored, are made negative too, and told:
+    whoever has not looked through them before refuses them then. Who has may take no notice, as if
+    they were to be ignored: only another thread that writes to the target can bring that about. It
+    is read once, so never is memory reached that is not a line's.
     """
     cdef Py_ssize_t counted
     memcpy(classes, job.target + first, count * sizeof(int64_t))

@@ -43,6 +43,22 @@ def test_a_row_among_any_neighbours(op, dtype):
         assert same_bits(call(op, others)[1::2], whole[1::2]), n
 
 
+@pytest.mark.parametrize("special", [-np.inf, np.inf, np.nan, -np.nan])
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("op", OPS)
+def test_a_nan_alone_and_in_a_batch(op, dtype, special):
+    for n in (8, 100, 5000):
+        x = inputs.normal(dtype, (17, n), seed=n)
+        x[3, n // 3] = special
+        x[5] = special
+        for i in (3, 5):
+            row = np.asarray(call(op, x)[i])
+            column = np.asarray(call(op, np.ascontiguousarray(x.T), dim=0)[..., i])
+            assert np.asarray(call(op, x[i : i + 1].copy())[0]).tobytes() == row.tobytes(), (n, i)
+            alone = call(op, np.ascontiguousarray(x[i : i + 1].T), dim=0)[..., 0]
+            assert np.asarray(alone).tobytes() == column.tobytes(), (n, i)
+
+
 def at_the_edge_of_the_ordinary(dtype, n):
     """Rows within 63 of 0, some of them as far as that."""
     drawn = inputs.normal(dtype, (4, n), seed=n, scale=20.0).clip(-63, 63)

@@ -129,8 +129,8 @@ typedef struct {
      * and a line that has none becomes 0. */
     void (*subtract)(void *y, const void *p, const fs_lines *, const fs_wanted *, const int64_t *classes,
                      const double *scale);
-    /* Classes that are `ignore`, or not from 0 to n - 1, become negative; how many others there are. 1 if there were
-     * any of the latter, else 0. */
+    /* Classes that are `ignore` become negative, and so do those outside of 0 to n - 1. *counted: how many are
+     * neither. 1 if one is outside and not `ignore`, else 0. */
     int (*check_classes)(int64_t *classes, ptrdiff_t count, int64_t n, int64_t ignore, ptrdiff_t *counted);
     /* a loss a line, from its parts and what was picked, 0 where its class is negative; their sum as hi + lo */
     void (*class_losses)(const double *parts, const double *picked, const int64_t *classes, ptrdiff_t count,

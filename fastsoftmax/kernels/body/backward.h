@@ -233,7 +233,8 @@ static ALWAYS_INLINE void S(backward_rows)(const S(elem) *g, const S(elem) *y, S
                                            ptrdiff_t n, ptrdiff_t g_stride, ptrdiff_t y_stride, ptrdiff_t gx_stride,
                                            fs_backward op) {
     const ptrdiff_t fit = S(rows_together)(2 * n, FS_ROWS_SCRATCH / (ptrdiff_t)sizeof(T(elem)));
-    /* One row alone has none of what a group costs: better than two or three of softmax, which computes little. */
+    /* One row alone has none of what a group costs: better than the two or three that fit, of 512 elements and more,
+     * for softmax, which computes little. */
     const ptrdiff_t together = op == FS_SOFTMAX_BACKWARD && fit < 4 ? 1 : fit;
     const int stream =
         sizeof *gx * T(LANES) == 64 && rows * n * (ptrdiff_t)sizeof *gx >= STREAM_FROM && gx != g && gx != y;

@@ -2,8 +2,8 @@
  *
  * Reading order: exp.h (one element), sum.h and log.h and finish.h (one row), row_passes.h, rows.h, softmax_rows.h,
  * log_rows.h, column_passes.h, columns.h, short_groups.h, short_rows.h, long_rows.h (the layouts), gradient.h and
- * backward.h (the gradients), entries.h (the doors). S(name) is name_f32 for the element type as stored, T(name) the
- * same for the type it is computed in. */
+ * backward.h (the gradients), losses.h and class_losses.h (the losses), entries.h (the doors). S(name) is name_f32
+ * for the element type as stored, T(name) the same for the type it is computed in. */
 #include "../kernels.h"
 
 #include <math.h>

@@ -3,8 +3,7 @@
 #ifndef FS_CLASS_LOSSES_H
 #define FS_CLASS_LOSSES_H
 
-/* Classes that are `ignore`, or none of 0 to n - 1, become negative. 1 if one of the latter is not `ignore`; in
- * *counted the number of the others. Range: all. */
+/* As kernels.h has it. Range: all classes, any `ignore`. (True is -1 here, all bits set; added up it counts down.) */
 static int fs_check_classes(int64_t *classes, ptrdiff_t count, int64_t n, int64_t ignore, ptrdiff_t *counted) {
     int64_t out = 0, astray = 0;
     for (ptrdiff_t i = 0; i < count; i++) {

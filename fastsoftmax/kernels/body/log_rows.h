@@ -142,7 +142,7 @@ static ALWAYS_INLINE T(exp_sum) S(whole_row)(const S(elem) *row, ptrdiff_t n, T(
 static NEVER_INLINE void S(group_rest)(const S(group) *group, const S(references) *references,
                                        const S(open_group) *open, T(rest) *rest) {
     const S(how) how = {.ends = FS_LOG_SOFTMAX}, ordinary = {.ordinary = 1, .ends = FS_LOG_SOFTMAX};
-    const int is_ordinary = !T(LOGS_ONCE) &&references->ordinary;
+    const int is_ordinary = T(LOGS_ONCE) ? 0 : references->ordinary;
     const ptrdiff_t n = group->n, ahead = group->count * group->x_stride;
     const T(v) top = T(load)(references->top);
     S(log_sums) sums;
@@ -177,7 +177,7 @@ static NEVER_INLINE void S(close_log_group)(S(open_group) *open, ptrdiff_t i, pt
  * ended. */
 static ALWAYS_INLINE T(v) S(group_log)(const S(group) *group, S(open_group) *open, int *once, T(rest) *rest) {
     T(v) top;
-    if (T(LOGS_ONCE) && * once) {
+    if (*once && T(LOGS_ONCE)) {
         const int done = S(group_rest_once)(group, open, once, &top, rest);
         if (open) S(close_log_group)(open, group->count, group->n, NULL, 0); /* what a last group, of fewer, left */
         if (done) return top;
@@ -194,8 +194,9 @@ static ALWAYS_INLINE T(v) S(group_log)(const S(group) *group, S(open_group) *ope
 static ALWAYS_INLINE void S(rows_log_softmax)(const S(elem) *x, S(elem) *y, ptrdiff_t rows, ptrdiff_t n,
                                               ptrdiff_t x_stride, ptrdiff_t y_stride, const fs_fetch *fetch) {
     const ptrdiff_t together = S(rows_together)(n, GROUP_BYTES / (ptrdiff_t)sizeof *x);
-    const int stays_open = S(may_stay_open)() && n >= (T(LOGS_ONCE) ? 1 : OPEN_ROW) && !fetch &&
-                           n * (ptrdiff_t)sizeof *x <= OPEN_LOG_BYTES;
+    /* reading once leaves the loop registers enough for short rows too */
+    const int from = T(LOGS_ONCE) ? 1 : OPEN_ROW;
+    const int stays_open = S(may_stay_open)() && n >= from && !fetch && n * (ptrdiff_t)sizeof *x <= OPEN_LOG_BYTES;
     S(open_group) open = {.count = 0};
     int once = S(seems_ordinary)(x, n);
     for (ptrdiff_t first = 0; first < rows; first += together) {

@@ -102,10 +102,13 @@ static ALWAYS_INLINE void exp_sum_add_at_f32(exp_sum_f32 *sum, const float *p) {
 static ALWAYS_INLINE sum_f32 exp_sum_in_order_f32(exp_sum_f32 sum) {
     return (sum_f32){{zip_low_f64(sum.even, sum.odd), zip_high_f64(sum.even, sum.odd)}};
 }
-/* The bits of NaN are those of a number past any sum: no exponential is above 2**(BIAS + 1), 2**-835 here. */
+/* Exponentials are below 2**(BIAS + 1), here 2**-835, so that what is past all their sums had a NaN among them, whose
+ * bits read as 1.5 * 2**-768, of a negative one as 1.5 * 2**-512; it keeps its sign. (A row or column that was taken
+ * for ordinary, and is not, may have larger exponentials; whatever their sum is, it is not used.) */
 static ALWAYS_INLINE v_f64 exp_sum_lanes_f64(v_f64 sum) {
-    const v_f64 nan = keep_f64(ge_f64(sum, set1_f64(0x1p-770)), set1_f64(NAN));
-    return fma_f64(sum, set1_f64(0x1p896), nan);
+    const m_f64 is_nan = ge_f64(sum, set1_f64(0x1p-770)), is_negative = ge_f64(sum, set1_f64(0x1p-514));
+    const v_f64 positive = drop_f64(is_negative, keep_f64(is_nan, set1_f64(NAN)));
+    return fma_f64(sum, set1_f64(0x1p896), add_f64(positive, keep_f64(is_negative, neg_f64(set1_f64(NAN)))));
 }
 static ALWAYS_INLINE sum_f32 exp_sum_scaled_f32(sum_f32 sum) {
     return (sum_f32){{exp_sum_lanes_f64(sum.hi[0]), exp_sum_lanes_f64(sum.hi[1])}};
@@ -175,9 +178,10 @@ static ALWAYS_INLINE double add_lanes_f64(const double *row) {
     return lane[0];
 }
 
-/* The sums of `count` rows, finite numbers for others. One row alone has no others to be transposed with. */
+/* The sums of `count` rows, 0 for lanes past the first half that have none. One row alone has no others to be
+ * transposed with. */
 static ALWAYS_INLINE sum_f32 row_sums_total_f32(row_sums_f32 *rows, ptrdiff_t count) {
-    if (count == 1) return (sum_f32){{set1_f64(add_lanes_f64(rows->hi[0])), set1_f64(1)}};
+    if (count == 1) return (sum_f32){{set1_f64(add_lanes_f64(rows->hi[0])), set1_f64(0)}};
     for (ptrdiff_t i = count; i < LANES_f32; i++) put_row_sum_f32(rows, i, sum_zero_f32());
     return (sum_f32){{add_across_f64(rows->hi[0]), add_across_f64(rows->hi[LANES_f64])}};
 }

@@ -143,9 +143,10 @@ static ALWAYS_INLINE v_f64 widen_low_f32(v_f32 x) { return _mm512_cvtps_pd(_mm51
 static ALWAYS_INLINE v_f64 widen_high_f32(v_f32 x) { return _mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1)); }
 static ALWAYS_INLINE v_f64 widen_at_f32(const float *p) { return _mm512_cvtps_pd(_mm256_loadu_ps(p)); }
 
-/* The even and the odd lanes in float64, times 2**-896, of numbers that are not negative, and 0 or normal; of NaN or
- * negative ones at least 2**-769. It moves the bits of a float32 to where a float64 has its lowest exponent bits and
- * its mantissa, which is quicker than a conversion: that takes two instructions, after one for the upper half. */
+/* The even and the odd lanes in float64, times 2**-896, of 0 and positive normal numbers; of all others some number
+ * that is not negative, of NaN more than 2**-768, of a negative one more than 2**-512. It moves the bits of a float32
+ * to where a float64 has its lowest exponent bits and its mantissa, which is quicker than a conversion: that takes
+ * two instructions, after one for the upper half. */
 #define HAS_WIDEN_BITS
 static ALWAYS_INLINE v_f64 widen_even_bits_f32(v_f32 x) {
     return _mm512_castsi512_pd(_mm512_mul_epu32(_mm512_castps_si512(x), _mm512_set1_epi64(1 << 29)));
