@@ -1,6 +1,6 @@
 """The losses and the gradients beside PyTorch and NumPy's expression, interleaved, one thread.
 
-    python benches/losses.py [--rounds N]
+    python benches/losses.py [--rounds N] [--threads N]
 
 Microseconds (the least of the rounds), how many times as long each peer takes, and the largest
 error of the losses of single rows, or of the gradient, in ULP. Exits with 1 where issue 5's ratios
@@ -155,8 +155,9 @@ def backward_row(name: str, x: Array) -> Row:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=25, help="(25)")
-    rounds = parser.parse_args(argv).rounds
-    fastsoftmax.set_num_threads(1)
+    parser.add_argument("--threads", type=int, default=1, help="of ours and of PyTorch (1)")
+    args = parser.parse_args(argv)
+    fastsoftmax.set_num_threads(args.threads)
     rng = np.random.default_rng(1)
     rows = []
     for shape in SHAPES:
@@ -166,11 +167,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if len(shape) == 2:
             rows += [backward_row("softmax", x), backward_row("log_softmax", x)]
     if torch:
-        torch.set_num_threads(1)
+        torch.set_num_threads(args.threads)
     print(environment.describe(), "PyTorch", torch.__version__ if torch else "missing")
     missed = False
     for row in rows:
-        for _ in range(rounds):
+        for _ in range(args.rounds):
             for who, call in row.calls.items():
                 row.least[who] = min(row.least.get(who, float("inf")), call())
         ours = row.least["fastsoftmax"]
