@@ -56,12 +56,12 @@ static ALWAYS_INLINE int S(is_infinite)(T(elem) x) { return x - x != 0 && x == x
 typedef struct {
     T(row_sums) sums;
     T(elem) tops[T(LANES)][T(LANES)], whole[T(LANES)];
+    int split; /* whether there are any of the latter: as a rule there are none, and nothing to be counted */
 } S(log_sums);
 
 static ALWAYS_INLINE void S(put_whole)(S(log_sums) *sums, ptrdiff_t i, T(exp_sum) sum) {
     T(put_row_exp_sum)(&sums->sums, i, sum);
-    T(store)(sums->tops[i], T(set1)(0));
-    sums->tops[i][0] = sums->whole[i] = 1;
+    sums->whole[i] = 1;
 }
 
 static ALWAYS_INLINE void S(put_rest)(S(log_sums) *sums, ptrdiff_t i, const S(elem) *row, ptrdiff_t n, T(elem) top,
@@ -70,15 +70,18 @@ static ALWAYS_INLINE void S(put_rest)(S(log_sums) *sums, ptrdiff_t i, const S(el
     T(put_row_exp_sum)(&sums->sums, i, S(row_rest)(row, n, top, ref, (S(fetched)){next, NULL}, ordinary, &tops));
     T(store)(sums->tops[i], tops);
     sums->whole[i] = 0;
+    sums->split = 1;
 }
 
 /* What is below the maxima, and how many others equal them. The sums are relative to the maxima's references, or to
  * ordinary_reference. */
 static ALWAYS_INLINE void S(total_rest)(S(log_sums) *sums, ptrdiff_t count, T(v) top, const int ordinary,
                                         T(rest) *rest) {
-    for (ptrdiff_t i = count; i < T(LANES); i++) {
+    for (ptrdiff_t i = count; i < T(LANES); i++) sums->whole[i] = 0;
+    for (ptrdiff_t i = 0; sums->split && i < T(LANES); i++) {
+        if (i < count && !sums->whole[i]) continue;
         T(store)(sums->tops[i], T(set1)(0));
-        sums->whole[i] = 0;
+        sums->tops[i][0] = 1;
     }
     rest->sum = T(row_exp_sums_total)(&sums->sums, count);
     if (ordinary) T(refer_to_top)(&rest->sum, top);
@@ -86,7 +89,7 @@ static ALWAYS_INLINE void S(total_rest)(S(log_sums) *sums, ptrdiff_t count, T(v)
     T(v) exp_top = top;
     T(exp)(&exp_top, 1, &ref, 0);
     T(sum_add)(&rest->sum, T(neg)(T(keep)(T(ge)(T(load)(sums->whole), T(set1)(1)), exp_top)));
-    T(others)(rest, T(sub)(S(count_across)(sums->tops), T(set1)(1)));
+    T(others)(rest, sums->split ? T(sub)(S(count_across)(sums->tops), T(set1)(1)) : T(set1)(0));
 }
 
 /* Both stages in one read, if the group turns out to be ordinary, else 0; as softmax does (softmax_rows.h). Where the
@@ -100,6 +103,7 @@ static NEVER_INLINE int S(group_rest_once)(const S(group) *group, const S(open_g
     const ptrdiff_t count = group->count, n = group->n, ahead = S(next_rows)(n, group->x_stride);
     S(bounds) all = {T(set1)(0), T(set1)(0)};
     S(log_sums) sums;
+    sums.split = 0;
     T(elem) lanes[T(LANES)][T(LANES)], tops[T(LANES)], near[T(LANES)];
     for (ptrdiff_t i = 0; i < count; i++) {
         const S(elem) *row = group->x + i * group->x_stride;
@@ -146,6 +150,7 @@ static NEVER_INLINE void S(group_rest)(const S(group) *group, const S(references
     const ptrdiff_t n = group->n, ahead = group->count * group->x_stride;
     const T(v) top = T(load)(references->top);
     S(log_sums) sums;
+    sums.split = 0;
     T(elem) near[T(LANES)];
     T(store)(near, S(near_across)(references->tops, top, S(near_reach)(n)));
     for (ptrdiff_t i = 0; i < group->count; i++) {
