@@ -105,10 +105,11 @@ $(call link-kernels,$(1),$(3) -O2,test_backward,)
 $(call link-kernels,$(1),$(3) -O2,test_losses,)
 endef
 
+# $(call run-kernel-tests,folder,arguments)
 define run-kernel-tests
-build/$(1)/test_kernels
-build/$(1)/test_backward
-build/$(1)/test_losses
+build/$(1)/test_kernels $(2)
+build/$(1)/test_backward $(2)
+build/$(1)/test_losses $(2)
 endef
 
 # $(call half-pairs,arguments): -march is of the judge; the kernels have their own

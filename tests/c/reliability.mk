@@ -2,8 +2,8 @@
 # A -quick form is CI's: fewer lengths (`few`), less time, and under the sanitizers baseline alone: the vector code of
 # the other targets, of the same body, takes them minutes to compile.
 
-.PHONY: clang clang-quick sanitize sanitize-quick ctest-sanitize ctest-threads ctest-threads-quick valgrind valgrind-quick \
-        fuzz fuzz-quick fuzz-build exp exp-all exp-quick kernel-tools
+.PHONY: sanitize sanitize-quick ctest-sanitize ctest-threads ctest-threads-quick valgrind valgrind-quick \
+        clang clang-quick fuzz fuzz-quick fuzz-build exp exp-all exp-quick kernel-tools
 
 # $(call need,program,packages): for a recipe that wants more than pip and gcc
 need = command -v $(1) >/dev/null || { apt-get -qq update && \
@@ -79,9 +79,7 @@ clang-quick: ## the same on few lengths
 define clang
 @$(call need,clang-14,clang-14 libclang-rt-14-dev)
 $(call kernel-tests,clang,CC=clang-14 CFLAGS=-Werror,clang-14 -Wno-unused-function)
-build/clang/test_kernels $(1)
-build/clang/test_backward $(1)
-build/clang/test_losses $(1)
+$(call run-kernel-tests,clang,$(1))
 endef
 
 # baseline, sanitized, tells the fuzzers by clang's counters which way a kernel went; all targets are judged, the others

@@ -32,11 +32,7 @@ static void fs_class_losses(const double *parts, const double *picked, const int
     for (; i + TURNS <= count; i += TURNS)
         for (int k = 0; k < TURNS; k++) add_exactly(&sums.hi[k], &sums.lo[k], losses[i + k]);
     for (int k = 0; i < count; i++, k++) add_exactly(&sums.hi[k], &sums.lo[k], losses[i]);
-    *hi = *lo = 0;
-    for (int k = 0; k < TURNS; k++) {
-        add_exactly(hi, lo, sums.hi[k]);
-        *lo += sums.lo[k];
-    }
+    turns_join(&sums, hi, lo);
     fpenv_leave(callers);
 }
 

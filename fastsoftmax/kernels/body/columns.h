@@ -315,28 +315,29 @@ static ALWAYS_INLINE T(v) S(long_column_top)(const S(long_column) *column, ptrdi
 }
 
 static ALWAYS_INLINE T(sum) S(long_column_sum)(const S(long_column) *column, ptrdiff_t n, const T(reference) *ref) {
-    T(sum) sum = T(sum_zero)();
+    T(exp_sum) sum = T(exp_sum_zero)();
     for (ptrdiff_t j = 0; j < n; j++) {
         T(v) e = S(long_column_at)(column, j);
         T(exp)(&e, 1, ref, 0);
-        T(sum_add)(&sum, e);
+        T(exp_sum_add)(&sum, e);
     }
-    return sum;
+    return T(exp_sum_total)(sum);
 }
 
 /* As column_rest (column_passes.h). */
 static NEVER_INLINE void S(long_column_rest)(const S(long_column) *column, ptrdiff_t n, T(v) *top, T(rest) *rest) {
     const T(reference) ref = T(make_reference)(S(long_column_top)(column, n));
     *top = S(long_column_at)(column, 0);
-    rest->sum = T(sum_zero)();
-    T(others)(rest, T(set1)(0));
+    T(exp_sum) sum = T(exp_sum_zero)();
     for (ptrdiff_t j = 1; j < n; j++) {
         const T(v) x = S(long_column_at)(column, j);
         T(v) e = T(min)(*top, x), low;
         *top = T(max)(x, *top);
         T(exp_pair)(&e, &low, 1, &ref, 0);
-        T(sum_add_pair)(&rest->sum, e, low);
+        T(exp_sum_add_pair)(&sum, e, low);
     }
+    rest->sum = T(exp_sum_total)(sum);
+    T(others)(rest, T(set1)(0));
 }
 
 static NEVER_INLINE void S(long_columns)(const S(elem) *x, S(elem) *y, ptrdiff_t columns, ptrdiff_t n,

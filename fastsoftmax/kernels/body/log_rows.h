@@ -18,14 +18,13 @@ static ALWAYS_INLINE T(v) S(near_across)(const T(elem) rows[T(LANES)][T(LANES)],
     return near;
 }
 
-static ALWAYS_INLINE T(v) S(count_across)(T(elem) rows[T(LANES)][T(LANES)]) {
-    T(v) count = T(set1)(0);
-    for (int i = 0; i < T(LANES); i += T(BLOCK)) {
-        T(v) block[T(BLOCK)];
-        T(load_transposed)(rows[0] + i, T(LANES), block);
-        for (int k = 0; k < T(BLOCK); k++) count = T(add)(count, block[k]);
-    }
-    return count;
+/* The number of maxima in the lanes of a row. */
+static ALWAYS_INLINE T(elem) S(count_lanes)(T(v) tops) {
+    T(elem) lane[T(LANES)];
+    T(store)(lane, tops);
+    for (int width = T(LANES) / 2; width > 0; width /= 2)
+        for (int i = 0; i < width; i++) lane[i] += lane[i + width];
+    return lane[0];
 }
 
 /* The sum of all exponentials less that of the maximum has the digits of the rest where that is more than n * 2**-30
@@ -51,45 +50,38 @@ static T(elem) S(infinite_logsumexp)(const S(elem) *x, ptrdiff_t n, ptrdiff_t st
 
 static ALWAYS_INLINE int S(is_infinite)(T(elem) x) { return x - x != 0 && x == x; }
 
-/* The sums of a group's rows, of all elements (`whole`), or of those below the maximum, whose number is then in the
- * lanes of `tops`. */
+/* The sums of a group's rows: of all elements (`whole`), or of those below the maximum, which `others` equal. */
 typedef struct {
     T(row_sums) sums;
-    T(elem) tops[T(LANES)][T(LANES)], whole[T(LANES)];
-    int split; /* whether there are any of the latter: as a rule there are none, and nothing to be counted */
+    T(elem) whole[T(LANES)], others[T(LANES)];
 } S(log_sums);
 
 static ALWAYS_INLINE void S(put_whole)(S(log_sums) *sums, ptrdiff_t i, T(exp_sum) sum) {
     T(put_row_exp_sum)(&sums->sums, i, sum);
     sums->whole[i] = 1;
+    sums->others[i] = 0;
 }
 
 static ALWAYS_INLINE void S(put_rest)(S(log_sums) *sums, ptrdiff_t i, const S(elem) *row, ptrdiff_t n, T(elem) top,
                                       T(reference) ref, const S(elem) *next, const int ordinary) {
     T(v) tops;
     T(put_row_exp_sum)(&sums->sums, i, S(row_rest)(row, n, top, ref, (S(fetched)){next, NULL}, ordinary, &tops));
-    T(store)(sums->tops[i], tops);
     sums->whole[i] = 0;
-    sums->split = 1;
+    sums->others[i] = S(count_lanes)(tops) - 1;
 }
 
 /* What is below the maxima, and how many others equal them. The sums are relative to the maxima's references, or to
  * ordinary_reference. */
 static ALWAYS_INLINE void S(total_rest)(S(log_sums) *sums, ptrdiff_t count, T(v) top, const int ordinary,
                                         T(rest) *rest) {
-    for (ptrdiff_t i = count; i < T(LANES); i++) sums->whole[i] = 0;
-    for (ptrdiff_t i = 0; sums->split && i < T(LANES); i++) {
-        if (i < count && !sums->whole[i]) continue;
-        T(store)(sums->tops[i], T(set1)(0));
-        sums->tops[i][0] = 1;
-    }
+    for (ptrdiff_t i = count; i < T(LANES); i++) sums->whole[i] = sums->others[i] = 0;
     rest->sum = T(row_exp_sums_total)(&sums->sums, count);
     if (ordinary) T(refer_to_top)(&rest->sum, top);
     const T(reference) ref = T(make_reference)(top);
     T(v) exp_top = top;
     T(exp)(&exp_top, 1, &ref, 0);
     T(sum_add)(&rest->sum, T(neg)(T(keep)(T(ge)(T(load)(sums->whole), T(set1)(1)), exp_top)));
-    T(others)(rest, sums->split ? T(sub)(S(count_across)(sums->tops), T(set1)(1)) : T(set1)(0));
+    T(others)(rest, T(load)(sums->others));
 }
 
 /* Both stages in one read, if the group turns out to be ordinary, else 0; as softmax does (softmax_rows.h). Where the
@@ -103,7 +95,6 @@ static NEVER_INLINE int S(group_rest_once)(const S(group) *group, const S(open_g
     const ptrdiff_t count = group->count, n = group->n, ahead = S(next_rows)(n, group->x_stride);
     S(bounds) all = {T(set1)(0), T(set1)(0)};
     S(log_sums) sums;
-    sums.split = 0;
     T(elem) lanes[T(LANES)][T(LANES)], tops[T(LANES)], near[T(LANES)];
     for (ptrdiff_t i = 0; i < count; i++) {
         const S(elem) *row = group->x + i * group->x_stride;
@@ -150,7 +141,6 @@ static NEVER_INLINE void S(group_rest)(const S(group) *group, const S(references
     const ptrdiff_t n = group->n, ahead = group->count * group->x_stride;
     const T(v) top = T(load)(references->top);
     S(log_sums) sums;
-    sums.split = 0;
     T(elem) near[T(LANES)];
     T(store)(near, S(near_across)(references->tops, top, S(near_reach)(n)));
     for (ptrdiff_t i = 0; i < group->count; i++) {

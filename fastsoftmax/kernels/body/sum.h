@@ -70,17 +70,6 @@ static ALWAYS_INLINE void sum_add_f64(sum_f64 *sum, v_f64 v) {
     sum->lo[0] = add_f64(sum->lo[0], both.lo);
 }
 
-/* v and what its rounding left, where that is known. */
-static ALWAYS_INLINE void sum_add_pair_f32(sum_f32 *sum, v_f32 v, v_f32 low) {
-    (void)low;
-    sum_add_f32(sum, v);
-}
-
-static ALWAYS_INLINE void sum_add_pair_f64(sum_f64 *sum, v_f64 v, v_f64 low) {
-    sum_add_f64(sum, v);
-    sum->lo[0] = add_f64(sum->lo[0], low);
-}
-
 /* A sum of exponentials (exp.h) while it grows; a vector is added to it from where it is, or from memory; and the sum
  * that it becomes. A lane has the same bits on every target. */
 typedef sum_f64 exp_sum_f64;
@@ -129,13 +118,14 @@ static ALWAYS_INLINE sum_f32 exp_sum_total_f32(exp_sum_f32 sum) {
     return exp_sum_scaled_f32(exp_sum_in_order_f32(sum));
 }
 
-/* An exponential and what its rounding left. */
+/* An exponential and what its rounding left, where that is known. */
 static ALWAYS_INLINE void exp_sum_add_pair_f32(exp_sum_f32 *sum, v_f32 v, v_f32 low) {
     (void)low;
     exp_sum_add_f32(sum, v);
 }
 static ALWAYS_INLINE void exp_sum_add_pair_f64(exp_sum_f64 *sum, v_f64 v, v_f64 low) {
-    sum_add_pair_f64(sum, v, low);
+    exp_sum_add_f64(sum, v);
+    sum->lo[0] = add_f64(sum->lo[0], low);
 }
 
 /* One accumulator of each of LANES rows, to be reduced to one sum a row, a row a lane. */
@@ -251,12 +241,17 @@ typedef struct {
 /* An infinite sum lost nothing, and its low part is NaN. */
 static ALWAYS_INLINE double exact_sum(double hi, double lo) { return hi - hi == 0 ? hi + lo : hi; }
 
-static ALWAYS_INLINE double turns_total(const turns *sums) {
-    double hi = 0, lo = 0;
+static ALWAYS_INLINE void turns_join(const turns *sums, double *hi, double *lo) {
+    *hi = *lo = 0;
     for (int k = 0; k < TURNS; k++) {
-        add_exactly(&hi, &lo, sums->hi[k]);
-        lo += sums->lo[k];
+        add_exactly(hi, lo, sums->hi[k]);
+        *lo += sums->lo[k];
     }
+}
+
+static ALWAYS_INLINE double turns_total(const turns *sums) {
+    double hi, lo;
+    turns_join(sums, &hi, &lo);
     return exact_sum(hi, lo);
 }
 
