@@ -14,6 +14,10 @@
 #include "columns.h"
 
 #ifdef COMPUTED_IN
+#ifdef HAS_PICK
+#include "adjacent_rows.h"
+#endif
+
 #include "short_groups.h"
 #endif
 

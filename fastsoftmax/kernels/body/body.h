@@ -1,9 +1,9 @@
 /* The one body of every target. A target includes its vector header, then this, then names its table.
  *
  * Reading order: exp.h (one element), sum.h and log.h and finish.h (one row), row_passes.h, rows.h, softmax_rows.h,
- * log_rows.h, column_passes.h, columns.h, short_groups.h, short_rows.h, long_rows.h (the layouts), gradient.h and
- * backward.h (the gradients), losses.h and class_losses.h (the losses), entries.h (the doors). S(name) is name_f32
- * for the element type as stored, T(name) the same for the type it is computed in. */
+ * log_rows.h, column_passes.h, columns.h, adjacent_rows.h, short_groups.h, short_rows.h, long_rows.h (the layouts),
+ * gradient.h and backward.h (the gradients), losses.h and class_losses.h (the losses), entries.h (the doors). S(name)
+ * is name_f32 for the element type as stored, T(name) the same for the type it is computed in. */
 #include "../kernels.h"
 
 #include <math.h>
@@ -76,6 +76,10 @@ enum { STORE_AHEAD = 256 };
  * still longer ones if nothing of their size is written. */
 enum { SHORT_LOG_ROW_f32 = 80, SHORT_LOG_ROW_f64 = FS_SHORT_ROW };
 enum { SHORT_READ_ROW_f32 = 112, SHORT_READ_ROW_f64 = FS_SHORT_ROW };
+
+/* So many groups of short rows, each of LANES of them, pass each stage together: each is a chain of dependent steps,
+ * and theirs overlap. Meanwhile the rows that follow are fetched, and the lines of the results. */
+enum { GROUPS = 4 };
 
 /* a group of short rows, packed and, of a narrower type, wide */
 _Static_assert(2 * SHORT_READ_ROW_f32 * LANES_f32 * sizeof(float) <= FS_ROWS_SCRATCH, "FS_ROWS_SCRATCH");

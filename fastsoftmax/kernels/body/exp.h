@@ -70,12 +70,16 @@ static ALWAYS_INLINE exp_constants_f64 make_exp_constants_f64(void) {
     return (exp_constants_f64){8 * LOG2_E, -LN2_TOP / 8, -LN2_REST / 8};
 }
 
+/* What rounds to an integer when it is added, which then is in the lowest bits of the sum. */
+#define ROUNDER_f32 0x1.8p23f
+#define ROUNDER_f64 0x1.8p52
+
 /* Generates, for T = f32 or f64, the type `reference_T` and its makers. */
-#define DEFINE_REFERENCE(T, ROUNDER, EXPONENT_BIAS)                                                                  \
+#define DEFINE_REFERENCE(T, EXPONENT_BIAS)                                                                           \
     typedef struct {                                                                                                 \
         v_##T shift;   /* subtracted from x first: 0, or the maximum where it is large */                            \
         v_##T floor;   /* where the exponent field is 0 */                                                           \
-        v_##T rounder; /* ROUNDER - 8 N */                                                                           \
+        v_##T rounder; /* the rounder, less 8 N */                                                                   \
         v_##T n_top;   /* round((max - shift) / ln 2) = N + BIAS */                                                  \
         exp_constants_##T constants;                                                                                 \
     } reference_##T;                                                                                                 \
@@ -84,12 +88,12 @@ static ALWAYS_INLINE exp_constants_f64 make_exp_constants_f64(void) {
         ref.constants = make_exp_constants_##T();                                                                    \
         ref.shift = shift;                                                                                           \
         ref.n_top = n_top;                                                                                           \
-        ref.rounder = fma_##T(sub_##T(set1_##T(BIAS_##T), n_top), set1_##T(8), set1_##T(ROUNDER));                   \
+        ref.rounder = fma_##T(sub_##T(set1_##T(BIAS_##T), n_top), set1_##T(8), set1_##T(ROUNDER_##T));               \
         ref.floor = mul_##T(sub_##T(n_top, set1_##T(EXPONENT_BIAS + BIAS_##T)), set1_##T(LN2_TOP));                  \
         return ref;                                                                                                  \
     }                                                                                                                \
     static ALWAYS_INLINE reference_##T make_reference_##T(v_##T top) {                                               \
-        const v_##T rounder = set1_##T(ROUNDER);                                                                     \
+        const v_##T rounder = set1_##T(ROUNDER_##T);                                                                 \
         m_##T large = ge_##T(max_##T(top, neg_##T(top)), set1_##T(SHIFT_FROM));                                      \
         v_##T n_top = sub_##T(fma_##T(drop_##T(large, top), set1_##T(LOG2_E), rounder), rounder);                    \
         return reference_at_##T(keep_##T(large, top), n_top);                                                        \
@@ -100,12 +104,12 @@ static ALWAYS_INLINE exp_constants_f64 make_exp_constants_f64(void) {
         ref.constants = make_exp_constants_##T();                                                                    \
         ref.shift = set1_##T(0);                                                                                     \
         ref.n_top = set1_##T(ORDINARY_TOP);                                                                          \
-        ref.rounder = set1_##T(ROUNDER + 8 * (BIAS_##T - ORDINARY_TOP));                                             \
+        ref.rounder = set1_##T(ROUNDER_##T + 8 * (BIAS_##T - ORDINARY_TOP));                                         \
         ref.floor = set1_##T((ORDINARY_TOP - EXPONENT_BIAS - BIAS_##T) * LN2_TOP);                                   \
         return ref;                                                                                                  \
     }
-DEFINE_REFERENCE(f32, 0x1.8p23f, 127)
-DEFINE_REFERENCE(f64, 0x1.8p52, 1023)
+DEFINE_REFERENCE(f32, 127)
+DEFINE_REFERENCE(f64, 1023)
 #undef DEFINE_REFERENCE
 
 /* What tells of numbers whose exponentials are taken whether they are ordinary: the largest |x|; or, where that is

@@ -46,18 +46,25 @@ static ALWAYS_INLINE void T(scatter_rows)(const T(elem) *column, T(elem) *y, ptr
     }
 }
 
-/* A few groups pass each stage together: each is a chain of dependent steps, and theirs overlap. Meanwhile the
- * rows that follow are fetched, and the lines of the results. */
-enum { T(GROUPS) = 4 };
-
 static ALWAYS_INLINE void T(groups_of)(const T(elem) *x, T(elem) *y, ptrdiff_t rows, ptrdiff_t n, ptrdiff_t x_stride,
                                        ptrdiff_t y_stride, T(elem) *scratch, T(fetched) fetched, fs_operation op,
-                                       int negate, const double *scale) {
+                                       int negate, const double *scale, int *all_once) {
     enum { W = T(LANES) };
-    T(v) tops[T(GROUPS)];
-    T(rest) rests[T(GROUPS)];
-    T(ending) endings[T(GROUPS)];
+    T(v) tops[GROUPS];
+    T(rest) rests[GROUPS];
+    T(ending) endings[GROUPS];
     int once = !scale; /* as for columns */
+#ifdef HAS_PICK
+    const int adjacent = x_stride == n && y_stride == n;
+    if (once && op == FS_SOFTMAX && adjacent) {
+        if (*all_once || T(seems_ordinary)(x, rows * n))
+            *all_once = T(adjacent_softmax)(x, y, rows, n, scratch, fetched, negate);
+        if (*all_once) return;
+        once = 0; /* as the rest of them may be */
+    }
+#else
+    (void)all_once;
+#endif
     for (ptrdiff_t i = 0; i < rows; i += W)
         T(gather_rows)(x + i * x_stride, rows - i < W ? rows - i : W, n, x_stride, scratch + i * n, negate);
     for (ptrdiff_t i = 0, k = 0; i < rows; i += W, k++) {
@@ -84,6 +91,12 @@ static ALWAYS_INLINE void T(groups_of)(const T(elem) *x, T(elem) *y, ptrdiff_t r
             endings[k].a = T(logsumexp)(tops[k], &rests[k]);
         }
     }
+#ifdef HAS_PICK
+    if (op == FS_LOG_SOFTMAX && adjacent) {
+        T(end_adjacent)(x, y, rows, n, endings, op);
+        return;
+    }
+#endif
     for (ptrdiff_t i = 0; i < rows; i += W) {
         T(elem) *to = y + i * y_stride;
         if (op == FS_LOGSUMEXP)
@@ -93,22 +106,23 @@ static ALWAYS_INLINE void T(groups_of)(const T(elem) *x, T(elem) *y, ptrdiff_t r
     }
 }
 
-/* Types: T. Max error, range, aliasing: as for rows; no more rows than GROUPS groups of them.
- * scratch: n elements for each row of whole groups. Three functions, since one spills the registers of all. */
+/* Types: T. Max error, range, aliasing: as for rows; no more rows than GROUPS groups of them. `all_once` tells from
+ * call to call whether the rows before were all ordinary. scratch: n elements for each row of whole groups. Three
+ * functions, since one spills the registers of all. */
 static NEVER_INLINE void T(short_softmax)(const T(elem) *x, T(elem) *y, ptrdiff_t rows, ptrdiff_t n,
                                           ptrdiff_t x_stride, ptrdiff_t y_stride, T(elem) *scratch,
-                                          T(fetched) fetched, int negate, const double *scale) {
-    T(groups_of)(x, y, rows, n, x_stride, y_stride, scratch, fetched, FS_SOFTMAX, negate, scale);
+                                          T(fetched) fetched, int negate, const double *scale, int *all_once) {
+    T(groups_of)(x, y, rows, n, x_stride, y_stride, scratch, fetched, FS_SOFTMAX, negate, scale, all_once);
 }
 
 static NEVER_INLINE void T(short_log_softmax)(const T(elem) *x, T(elem) *y, ptrdiff_t rows, ptrdiff_t n,
                                               ptrdiff_t x_stride, ptrdiff_t y_stride, T(elem) *scratch,
                                               T(fetched) fetched) {
-    T(groups_of)(x, y, rows, n, x_stride, y_stride, scratch, fetched, FS_LOG_SOFTMAX, 0, NULL);
+    T(groups_of)(x, y, rows, n, x_stride, y_stride, scratch, fetched, FS_LOG_SOFTMAX, 0, NULL, NULL);
 }
 
 static NEVER_INLINE void T(short_logsumexp)(const T(elem) *x, T(elem) *y, ptrdiff_t rows, ptrdiff_t n,
                                             ptrdiff_t x_stride, ptrdiff_t y_stride, T(elem) *scratch,
                                             T(fetched) fetched) {
-    T(groups_of)(x, y, rows, n, x_stride, y_stride, scratch, fetched, FS_LOGSUMEXP, 0, NULL);
+    T(groups_of)(x, y, rows, n, x_stride, y_stride, scratch, fetched, FS_LOGSUMEXP, 0, NULL, NULL);
 }

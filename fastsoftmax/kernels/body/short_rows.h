@@ -9,8 +9,9 @@ static ALWAYS_INLINE void S(short_rows)(const S(elem) *x, S(elem) *y, ptrdiff_t 
                                         int negate, const double *scale) {
     enum { W = T(LANES) };
     const ptrdiff_t fit = FS_ROWS_SCRATCH / (2 * n * W * (ptrdiff_t)sizeof(T(elem))); /* packed, and wide */
-    const ptrdiff_t together = (fit < T(GROUPS) ? fit : T(GROUPS))*W;
+    const ptrdiff_t together = (fit < GROUPS ? fit : GROUPS) * W;
     T(elem) *memory = scratch + together * n;
+    int all_once = 1;
     for (ptrdiff_t first = 0; first < rows; first += together) {
         const ptrdiff_t count = rows - first < together ? rows - first : together;
         const double *scales = scale ? scale + first : NULL;
@@ -27,7 +28,8 @@ static ALWAYS_INLINE void S(short_rows)(const S(elem) *x, S(elem) *y, ptrdiff_t 
         else if (op == FS_LOGSUMEXP)
             T(short_logsumexp)(wide, result, count, n, stride, result_stride, scratch, fetched);
         else
-            T(short_softmax)(wide, result, count, n, stride, result_stride, scratch, fetched, negate, scales);
+            T(short_softmax)(wide, result, count, n, stride, result_stride, scratch, fetched, negate, scales,
+                             &all_once);
         S(narrow_rows)(result, to, count, length, y_stride);
     }
 }

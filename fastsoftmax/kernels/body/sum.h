@@ -94,13 +94,16 @@ static ALWAYS_INLINE sum_f32 exp_sum_in_order_f32(exp_sum_f32 sum) {
 /* Exponentials are below 2**(BIAS + 1), here 2**-835, so that what is past all their sums had a NaN among them, whose
  * bits read as 1.5 * 2**-768, of a negative one as 1.5 * 2**-512; it keeps its sign. (A row or column that was taken
  * for ordinary, and is not, may have larger exponentials; whatever their sum is, it is not used.) */
-static ALWAYS_INLINE v_f64 exp_sum_lanes_f64(v_f64 sum) {
+static ALWAYS_INLINE v_f64 nan_lanes_f64(v_f64 sum) {
     const m_f64 is_nan = ge_f64(sum, set1_f64(0x1p-770)), is_negative = ge_f64(sum, set1_f64(0x1p-514));
     const v_f64 positive = drop_f64(is_negative, keep_f64(is_nan, set1_f64(NAN)));
-    return fma_f64(sum, set1_f64(0x1p896), add_f64(positive, keep_f64(is_negative, neg_f64(set1_f64(NAN)))));
+    return add_f64(positive, keep_f64(is_negative, neg_f64(set1_f64(NAN))));
 }
 static ALWAYS_INLINE sum_f32 exp_sum_scaled_f32(sum_f32 sum) {
-    return (sum_f32){{exp_sum_lanes_f64(sum.hi[0]), exp_sum_lanes_f64(sum.hi[1])}};
+    const v_f64 low = sum.hi[0], high = sum.hi[1], scale = set1_f64(0x1p896);
+    const sum_f32 scaled = {{mul_f64(low, scale), mul_f64(high, scale)}};
+    if (all_f64(ge_f64(set1_f64(0x1p-771), max_f64(low, high)))) return scaled;
+    return (sum_f32){{add_f64(scaled.hi[0], nan_lanes_f64(low)), add_f64(scaled.hi[1], nan_lanes_f64(high))}};
 }
 #else
 typedef sum_f32 exp_sum_f32;

@@ -127,6 +127,15 @@ static ALWAYS_INLINE v_f64 eighth_power_f64(v_f64 table, v_f64 x) {
     return _mm512_castsi512_pd(_mm512_add_epi64(entry, _mm512_slli_epi64(_mm512_castpd_si512(x), 49)));
 }
 
+/* Of x, the lane whose number the lowest bits of each lane of `from` are. */
+#define HAS_PICK
+static ALWAYS_INLINE v_f32 pick_f32(v_f32 x, v_f32 from) {
+    return _mm512_permutexvar_ps(_mm512_castps_si512(from), x);
+}
+static ALWAYS_INLINE v_f64 pick_f64(v_f64 x, v_f64 from) {
+    return _mm512_permutexvar_pd(_mm512_castpd_si512(from), x);
+}
+
 /* floor(log2(x)) of a positive normal x */
 static ALWAYS_INLINE v_f64 exponent_f64(v_f64 x) { return _mm512_getexp_pd(x); }
 
