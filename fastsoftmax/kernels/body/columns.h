@@ -337,6 +337,7 @@ static NEVER_INLINE void S(long_column_rest)(const S(long_column) *column, ptrdi
         T(exp_sum_add_pair)(&sum, e, low);
     }
     rest->sum = T(exp_sum_total)(sum);
+    T(is_relative_to_top)(rest, *top);
     T(others)(rest, T(set1)(0));
 }
 

@@ -92,9 +92,12 @@ static ALWAYS_INLINE exp_constants_f64 make_exp_constants_f64(void) {
         ref.floor = mul_##T(sub_##T(n_top, set1_##T(EXPONENT_BIAS + BIAS_##T)), set1_##T(LN2_TOP));                  \
         return ref;                                                                                                  \
     }                                                                                                                \
+    static ALWAYS_INLINE m_##T is_large_##T(v_##T top) {                                                             \
+        return ge_##T(max_##T(top, neg_##T(top)), set1_##T(SHIFT_FROM));                                             \
+    }                                                                                                                \
     static ALWAYS_INLINE reference_##T make_reference_##T(v_##T top) {                                               \
         const v_##T rounder = set1_##T(ROUNDER_##T);                                                                 \
-        m_##T large = ge_##T(max_##T(top, neg_##T(top)), set1_##T(SHIFT_FROM));                                      \
+        const m_##T large = is_large_##T(top);                                                                       \
         v_##T n_top = sub_##T(fma_##T(drop_##T(large, top), set1_##T(LOG2_E), rounder), rounder);                    \
         return reference_at_##T(keep_##T(large, top), n_top);                                                        \
     }                                                                                                                \

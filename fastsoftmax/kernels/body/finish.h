@@ -109,14 +109,48 @@ DEFINE_REFER(f32)
 DEFINE_REFER(f64)
 #undef DEFINE_REFER
 
+/* What the sum of a rest is relative to: the reference of top, or ordinary_reference, top being ordinary. */
+static ALWAYS_INLINE void is_relative_to_top_f32(rest_f32 *rest, v_f32 top) {
+    const v_f32 n_top = make_reference_f32(top).n_top;
+    rest->n_top[0] = widen_low_f32(n_top);
+    rest->n_top[1] = widen_high_f32(n_top);
+}
+static ALWAYS_INLINE void is_relative_to_top_f64(rest_f64 *rest, v_f64 top) { (void)rest, (void)top; }
+static ALWAYS_INLINE void is_ordinary_rest_f32(rest_f32 *rest, v_f32 top) {
+    (void)top;
+    rest->n_top[0] = rest->n_top[1] = set1_f64(ORDINARY_TOP);
+}
+static ALWAYS_INLINE void is_ordinary_rest_f64(rest_f64 *rest, v_f64 top) { refer_to_top_f64(&rest->sum, top); }
+
+/* Its sum relative to the reference of top in any case. */
+static ALWAYS_INLINE sum_f32 rest_sum_f32(const rest_f32 *rest, v_f32 top) {
+    const v_f32 n_top = make_reference_f32(top).n_top;
+    sum_f32 sum = rest->sum;
+    sum.hi[0] = mul_f64(sum.hi[0], power_of_f64(sub_f64(rest->n_top[0], widen_low_f32(n_top))));
+    sum.hi[1] = mul_f64(sum.hi[1], power_of_f64(sub_f64(rest->n_top[1], widen_high_f32(n_top))));
+    return sum;
+}
+static ALWAYS_INLINE sum_f64 rest_sum_f64(const rest_f64 *rest, v_f64 top) { return (void)top, rest->sum; }
+
+/* A carry in every lane. */
+static ALWAYS_INLINE rest_f32 rest_of_carry_f32(const fs_carry *carry, v_f32 top) {
+    const v_f64 sum = set1_f64(carry->sum + carry->sum_low), others = set1_f64(carry->others);
+    rest_f32 rest = {.sum = {{sum, sum}}, .others = {others, others}};
+    is_relative_to_top_f32(&rest, top);
+    return rest;
+}
+static ALWAYS_INLINE rest_f64 rest_of_carry_f64(const fs_carry *carry, v_f64 top) {
+    (void)top;
+    return (rest_f64){{{set1_f64(carry->sum)}, {set1_f64(carry->sum_low)}}, {set1_f64(carry->others)}};
+}
+
 /* The tail log(1 + others + sum / exp(top)) in float64, the low and the high half of the lanes. */
 static ALWAYS_INLINE void log_tail_wide_f32(v_f32 top, const rest_f32 *rest, v_f64 tail[2]) {
-    reference_f32 ref = make_reference_f32(top);
-    v_f32 start = sub_f32(top, ref.shift);
+    /* less its reference's shift */
+    const v_f32 start = sub_f32(top, keep_f32(is_large_f32(top), top));
     for (int i = 0; i < 2; i++)
-        tail[i] = log_beyond_top_f32(i ? widen_high_f32(start) : widen_low_f32(start),
-                                     i ? widen_high_f32(ref.n_top) : widen_low_f32(ref.n_top), rest->others[i],
-                                     rest->sum.hi[i]);
+        tail[i] = log_beyond_top_f32(i ? widen_high_f32(start) : widen_low_f32(start), rest->n_top[i],
+                                     rest->others[i], rest->sum.hi[i]);
 }
 
 static NEVER_INLINE pair_f64 log_tail_wide_f64(v_f64 top, const rest_f64 *rest) {

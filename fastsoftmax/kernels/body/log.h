@@ -8,8 +8,8 @@
 
 /* 2**k next to 1 + a for a >= 0, so that 1 + a = 2**k (1 + g) with |g| <= sqrt(2) - 1: k, and 2**-k. */
 static ALWAYS_INLINE v_f64 log_exponent_f64(v_f64 a, v_f64 *scale) {
-    const v_f64 k = exponent_f64(mul_f64(add_f64(set1_f64(1), a), set1_f64(0x1.6a09e667f3bcdp+0)));
-    *scale = power_of_two_f64(sub_f64(set1_f64(0x1.8p52 + 1023), k));
+    const v_f64 root = set1_f64(0x1.6a09e667f3bcdp+0), k = exponent_f64(fma_f64(a, root, root));
+    *scale = power_of_two_f64(sub_f64(set1_f64(ROUNDER_f64 + 1023), k));
     return k;
 }
 
@@ -64,18 +64,24 @@ static ALWAYS_INLINE pair_f64 log_beyond_top_f64(v_f64 top, v_f64 others, v_f64 
     return log1p_f64(rest.hi, add_f64(rest.lo, div_f64(remainder, exp_top.hi)));
 }
 
-/* The same for float32 rows, within 2**-32 of itself: sum / exp(top) is 2**-BIAS sum e**-r, without a division, and
- * log(1 + g) = s (2 + z p(z)), z = s*s. */
-static ALWAYS_INLINE v_f64 log_beyond_top_f32(v_f64 top_less_shift, v_f64 n_top, v_f64 others, v_f64 sum) {
-    const v_f64 r = fma_f64(n_top, set1_f64(LN2_REST), fma_f64(n_top, set1_f64(LN2_TOP), neg_f64(top_less_shift)));
-    v_f64 q = fma_f64(set1_f64(0x1.a152a2041249fp-13), r, set1_f64(0x1.6d7691497205bp-10));
-    q = fma_f64(q, r, set1_f64(0x1.1110c5a40eb4cp-7));
-    q = fma_f64(q, r, set1_f64(0x1.5554ab8edcf25p-5));
-    q = fma_f64(q, r, set1_f64(0x1.5555556786a4ep-3));
-    q = fma_f64(q, r, set1_f64(0x1.00000028f36a9p-1));
-    q = fma_f64(mul_f64(r, r), q, r);
-    sum = mul_f64(sum, set1_f64(1 / (EXP_CONSTANT_f32 * POWER_OF_BIAS_f32)));
-    const v_f64 a = add_f64(others, fma_f64(sum, q, sum));
+/* The same for float32 rows, within 2**-32 of itself; the sum is relative to a reference of this n_top, and `start`
+ * is top less its shift. sum / exp(top) is 2**(n_top - BIAS - n) sum e**-r / C without a division, where start = n ln
+ * 2 + r; and log(1 + g) = s (2 + z p(z)), z = s*s. */
+static ALWAYS_INLINE v_f64 log_beyond_top_f32(v_f64 start, v_f64 n_top, v_f64 others, v_f64 sum) {
+    const v_f64 rounder = set1_f64(ROUNDER_f64);
+    const v_f64 n = sub_f64(fma_f64(start, set1_f64(LOG2_E), rounder), rounder);
+    const v_f64 r = fma_f64(n, set1_f64(-LN2_REST), fma_f64(n, set1_f64(-LN2_TOP), start));
+    /* e**-r / C, odd and even powers apart */
+    const double c = 1 / EXP_CONSTANT_f32;
+    const v_f64 rr = mul_f64(r, r);
+    v_f64 even = fma_f64(set1_f64(c * 0x1.6d7691497205bp-10), rr, set1_f64(c * 0x1.5554ab8edcf25p-5));
+    v_f64 odd = fma_f64(set1_f64(-c * 0x1.a152a2041249fp-13), rr, set1_f64(-c * 0x1.1110c5a40eb4cp-7));
+    even = fma_f64(even, rr, set1_f64(c * 0x1.00000028f36a9p-1));
+    odd = fma_f64(odd, rr, set1_f64(-c * 0x1.5555556786a4ep-3));
+    even = fma_f64(even, rr, set1_f64(c));
+    odd = fma_f64(odd, rr, set1_f64(-c));
+    const v_f64 power = power_of_two_f64(sub_f64(add_f64(n_top, set1_f64(ROUNDER_f64 + 1023 - BIAS_f32)), n));
+    const v_f64 a = fma_f64(mul_f64(sum, power), fma_f64(odd, r, even), others);
 
     v_f64 scale;
     const v_f64 k = log_exponent_f64(a, &scale);

@@ -76,11 +76,14 @@ static ALWAYS_INLINE void S(total_rest)(S(log_sums) *sums, ptrdiff_t count, T(v)
                                         T(rest) *rest) {
     for (ptrdiff_t i = count; i < T(LANES); i++) sums->whole[i] = sums->others[i] = 0;
     rest->sum = T(row_exp_sums_total)(&sums->sums, count);
-    if (ordinary) T(refer_to_top)(&rest->sum, top);
-    const T(reference) ref = T(make_reference)(top);
+    const T(reference) ref = ordinary ? T(ordinary_reference)() : T(make_reference)(top);
     T(v) exp_top = top;
-    T(exp)(&exp_top, 1, &ref, 0);
+    T(exp)(&exp_top, 1, &ref, ordinary);
     T(sum_add)(&rest->sum, T(neg)(T(keep)(T(ge)(T(load)(sums->whole), T(set1)(1)), exp_top)));
+    if (ordinary)
+        T(is_ordinary_rest)(rest, top);
+    else
+        T(is_relative_to_top)(rest, top);
     T(others)(rest, T(load)(sums->others));
 }
 

@@ -64,7 +64,9 @@ static ALWAYS_INLINE int S(reduce_part)(const S(elem) *x, S(elem) *y, ptrdiff_t 
         /* as in a group of one row, the next part is fetched meanwhile, which the same thread takes as a rule */
         const S(group) part = S(read_group)(x, 1, n, n, 0, NULL);
         int once = S(seems_ordinary)(x, n < NEXT ? n : NEXT);
-        top = S(first_element)(S(group_log)(&part, NULL, &once, &rest));
+        const T(v) tops = S(group_log)(&part, NULL, &once, &rest);
+        rest.sum = T(rest_sum)(&rest, tops);
+        top = S(first_element)(tops);
     }
     carry->top = top;
     carry->others = S(first_lane)(rest.others[0]);
@@ -149,7 +151,7 @@ static ALWAYS_INLINE void S(merge_parts)(fs_carry *into, const fs_carry *from) {
 static ALWAYS_INLINE void S(finish_part)(const S(elem) *x, S(elem) *y, ptrdiff_t n, const fs_carry *carry,
                                          fs_operation op) {
     const T(v) top = T(set1)((T(elem))carry->top);
-    const T(rest) rest = T(rest_of_carry)(carry);
+    const T(rest) rest = T(rest_of_carry)(carry, top);
     if (op == FS_LOGSUMEXP) {
         T(elem) result = S(first_element)(T(logsumexp)(top, &rest));
         if (S(is_infinite)((T(elem))carry->top)) result = (T(elem))(carry->others + carry->top);

@@ -15,10 +15,11 @@ typedef struct {
 } sum_f64;
 
 /* The rest of a row (a row a lane), all but one maximum: the sum of its exponentials, except that those of `others`
- * more maxima are only counted. */
+ * more maxima are only counted. Sums of float64 are relative to the reference (exp.h) of the maximum; those of
+ * float32 to one of the same shift, whose n_top is beside them. */
 typedef struct {
     sum_f32 sum;
-    v_f64 others[2];
+    v_f64 others[2], n_top[2];
 } rest_f32;
 
 typedef struct {
@@ -212,16 +213,6 @@ static ALWAYS_INLINE sum_f32 row_exp_sums_total_f32(row_sums_f32 *rows, ptrdiff_
 }
 static ALWAYS_INLINE sum_f64 row_exp_sums_total_f64(row_sums_f64 *rows, ptrdiff_t count) {
     return row_sums_total_f64(rows, count);
-}
-
-/* A carry in every lane, and back. */
-static ALWAYS_INLINE rest_f32 rest_of_carry_f32(const fs_carry *carry) {
-    v_f64 sum = set1_f64(carry->sum + carry->sum_low), others = set1_f64(carry->others);
-    return (rest_f32){{{sum, sum}}, {others, others}};
-}
-
-static ALWAYS_INLINE rest_f64 rest_of_carry_f64(const fs_carry *carry) {
-    return (rest_f64){{{set1_f64(carry->sum)}, {set1_f64(carry->sum_low)}}, {set1_f64(carry->others)}};
 }
 
 static ALWAYS_INLINE double sum_low_f32(const sum_f32 *sum) {
