@@ -79,7 +79,8 @@ typedef struct {
     int negate;
     ptrdiff_t width; /* the columns, filled up to whole vectors, of which scratch memory has */
     T(elem) *a, *b;  /* two lines for what ends the columns, */
-    T(elem) *e;      /* and their exponentials, or themselves, packed */
+    T(elem) *e;      /* and their exponentials at e + i * e_across + j * e_step, packed as a rule, or themselves */
+    ptrdiff_t e_across, e_step;
     const T(elem) *from;
     ptrdiff_t across, stride;
     ptrdiff_t ahead; /* to what is fetched early */
@@ -91,7 +92,7 @@ static ALWAYS_INLINE S(strip) S(make_strip)(const S(elem) *x, ptrdiff_t columns,
     enum { W = T(LANES), IS_COMPUTED_IN = sizeof(S(elem)) == sizeof(T(elem)) };
     const ptrdiff_t width = (columns + W - 1) / W * W;
     T(elem) *const e = scratch + 2 * width;
-    S(strip) strip = {x, columns, n, x_stride, negate, width, scratch, scratch + width, e, e, n, W, 0, next};
+    S(strip) strip = {x, columns, n, x_stride, negate, width, scratch, scratch + width, e, n, W, e, n, W, 0, next};
     if (IS_COMPUTED_IN && !negate && columns % W == 0 && S(stay_near)(x, n, x_stride)) {
         strip.from = (const void *)x;
         strip.across = 1;
@@ -103,6 +104,21 @@ static ALWAYS_INLINE S(strip) S(make_strip)(const S(elem) *x, ptrdiff_t columns,
     return strip;
 }
 
+/* Exponentials wait in y itself, where each will be a result, if the target gains by it and caches keep them there,
+ * with x: it saves the memory of packed ones. Short columns have these in the first cache, and must stay in it; of
+ * others, that must keep what is fetched early beside them. */
+static ALWAYS_INLINE void S(wait_in_result)(S(strip) *strip, S(elem) *y, ptrdiff_t y_stride) {
+    const uintptr_t bytes = (uintptr_t)y_stride * sizeof *y, n = (uintptr_t)strip->n;
+    const uintptr_t near = S(lines_kept)(bytes, FIRST_BYTES, FIRST_WAY);
+    const uintptr_t kept = S(lines_kept)(bytes, CACHE_BYTES, CACHE_WAY);
+    const int is_packed = strip->from == strip->e, in_place = (const void *)strip->x == (const void *)y;
+    const int stays = n < FS_SHORT_ROW ? n <= near : near >= FAR_AHEAD && n <= kept;
+    if (!T(WAIT_IN_RESULT) || is_packed || in_place || !stays || n * bytes > CACHE_BYTES / 2) return;
+    strip->e = (void *)y;
+    strip->e_across = 1;
+    strip->e_step = y_stride;
+}
+
 /* The exponentials of the vector at column i, to e, and their sum; by reading once while that goes well. Meanwhile as
  * many results of `open`, unless it is NULL, are written. */
 static ALWAYS_INLINE void S(strip_exp)(const S(strip) *strip, ptrdiff_t i, T(open_lines) *open, int *once,
@@ -110,17 +126,17 @@ static ALWAYS_INLINE void S(strip_exp)(const S(strip) *strip, ptrdiff_t i, T(ope
     enum { W = T(LANES) };
     const ptrdiff_t n = strip->n;
     const T(elem) *from = strip->from + i * strip->across;
-    T(elem) *e = strip->e + i * n;
+    T(elem) *e = strip->e + i * strip->e_across;
     if (*once) {
         const T(fetched) fetched = {from + strip->ahead, NULL};
-        *once = open ? T(column_exp_open)(from, strip->stride, n, fetched, e, W, sum, open)
-                     : T(column_exp_once)(from, strip->stride, n, fetched, e, W, sum);
+        *once = open ? T(column_exp_open)(from, strip->stride, n, fetched, e, strip->e_step, sum, open)
+                     : T(column_exp_once)(from, strip->stride, n, fetched, e, strip->e_step, sum);
         if (*once) return;
         const ptrdiff_t columns = strip->columns - i;
         if (from == e)
             S(pack)(strip->x + i, columns < W ? columns : W, n, strip->x_stride, strip->negate, e, strip->next);
     }
-    T(column_exp_twice)(from, strip->stride, n, e, W, sum);
+    T(column_exp_twice)(from, strip->stride, n, e, strip->e_step, sum);
 }
 
 /* The same for the logarithms. */
@@ -253,9 +269,12 @@ static ALWAYS_INLINE void S(strip_softmax)(const S(columns_call) *call, ptrdiff_
                                            T(elem) *scratch, S(columns_state) *state) {
     enum { W = T(LANES) };
     const double *scale = call->scale ? call->scale + first : NULL;
-    const S(strip) strip =
+    S(elem) *const y = call->y + first;
+    S(strip) strip =
         S(make_strip)(call->x + first, count, call->n, call->x_stride, call->negate, scratch, call->next);
     T(open_lines) *const open = S(has_open)(state) ? &state->open : NULL;
+    if (!open && !state->stays_open && S(way_of)(&strip, y, call->y_stride) == NEAR)
+        S(wait_in_result)(&strip, y, call->y_stride);
     for (ptrdiff_t at = 0; at < strip.width; at += BATCH * W) {
         const ptrdiff_t end = strip.width - at < BATCH * W ? strip.width : at + BATCH * W;
         T(sum) sums[BATCH];
@@ -266,7 +285,7 @@ static ALWAYS_INLINE void S(strip_softmax)(const S(columns_call) *call, ptrdiff_
             T(store)(strip.b + i, factor.lo);
         }
     }
-    S(end_strip)(&strip, strip.e, call->n, W, call->y + first, call->y_stride, FS_SOFTMAX, state);
+    S(end_strip)(&strip, strip.e, strip.e_across, strip.e_step, y, call->y_stride, FS_SOFTMAX, state);
 }
 
 /* log_softmax or logsumexp of a strip. */

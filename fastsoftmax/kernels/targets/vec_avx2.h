@@ -28,6 +28,9 @@ enum { OVERLAP_f64 = 0, SUMS_FROM_MEMORY_f64 = 0 };
  * their logarithms (log_rows.h), which float64 gains nothing by; then all of them may be ended so. */
 enum { OPEN_ROW = 1000, OPEN_LINES = 16, LOGS_ONCE_f32 = 1, LOGS_ONCE_f64 = 0 };
 
+/* Whether exponentials of columns may wait in the results (columns.h): nothing is gained. */
+enum { WAIT_IN_RESULT_f32 = 0, WAIT_IN_RESULT_f64 = 0 };
+
 enum { LANES_f32 = 16, LANES_f64 = 8 };
 
 typedef struct {

@@ -24,6 +24,9 @@ enum { OVERLAP_f64 = 0, SUMS_FROM_MEMORY_f64 = 0 };
  * many lines (columns.h); 0: none. And whether rows are read once for their logarithms (log_rows.h). */
 enum { OPEN_ROW = 1, OPEN_LINES = 1, LOGS_ONCE_f32 = 1, LOGS_ONCE_f64 = 1 };
 
+/* Whether exponentials of columns may wait in the results (columns.h): up to 13 % less time. */
+enum { WAIT_IN_RESULT_f32 = 1, WAIT_IN_RESULT_f64 = 0 };
+
 enum { LANES_f32 = 16, LANES_f64 = 8 };
 
 typedef __m512 v_f32;

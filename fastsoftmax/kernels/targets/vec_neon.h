@@ -22,6 +22,9 @@ enum { OVERLAP_f64 = 0, SUMS_FROM_MEMORY_f64 = 0 };
  * many lines (columns.h); 0: none. And whether rows are read once for their logarithms (log_rows.h). Not measured. */
 enum { OPEN_ROW = 0, OPEN_LINES = 0, LOGS_ONCE_f32 = 0, LOGS_ONCE_f64 = 0 };
 
+/* Whether exponentials of columns may wait in the results (columns.h). */
+enum { WAIT_IN_RESULT_f32 = 0, WAIT_IN_RESULT_f64 = 0 };
+
 enum { LANES_f32 = 16, LANES_f64 = 8 };
 
 typedef struct {
