@@ -65,15 +65,18 @@ static NEVER_INLINE int T(adjacent_softmax)(const T(elem) *x, T(elem) *y, ptrdif
         x = e;
         total = W;
     }
+    /* What comes next is fetched in both loops, which is more than there can be under way in one. */
+    const T(fetched) rows_ahead = {fetched.next, NULL};
     T(bounds) bounds;
     if (negate)
-        (void)T(row_exp)(x, e, total, ref, fetched, &bounds, T(no_row)(), negated);
+        (void)T(row_exp)(x, e, total, ref, rows_ahead, &bounds, T(no_row)(), negated);
     else
-        (void)T(row_exp)(x, e, total, ref, fetched, &bounds, T(no_row)(), how);
+        (void)T(row_exp)(x, e, total, ref, rows_ahead, &bounds, T(no_row)(), how);
     if (!T(are_ordinary)(bounds.top)) return 0;
     for (ptrdiff_t i = total; i < groups * W * n; i += W) T(store)(e + i, T(set1)(1)); /* rows that are not there */
     T(ending) endings[GROUPS];
     for (ptrdiff_t k = 0; k < groups; k++) {
+        for (ptrdiff_t i = 0; i < n; i++) prefetch_for_store(fetched.later + (k * n + i) * W);
         const T(sum) sum = T(sum_adjacent)(e + k * W * n, n);
         const T(factor) factor = T(reciprocal)(&sum);
         endings[k] = (T(ending)){factor.hi, factor.lo};

@@ -46,25 +46,14 @@ static ALWAYS_INLINE void T(scatter_rows)(const T(elem) *column, T(elem) *y, ptr
     }
 }
 
+/* Which are read `once` while that goes well, as columns are. */
 static ALWAYS_INLINE void T(groups_of)(const T(elem) *x, T(elem) *y, ptrdiff_t rows, ptrdiff_t n, ptrdiff_t x_stride,
                                        ptrdiff_t y_stride, T(elem) *scratch, T(fetched) fetched, fs_operation op,
-                                       int negate, const double *scale, int *all_once) {
+                                       int negate, const double *scale, int once) {
     enum { W = T(LANES) };
     T(v) tops[GROUPS];
     T(rest) rests[GROUPS];
     T(ending) endings[GROUPS];
-    int once = !scale; /* as for columns */
-#ifdef HAS_PICK
-    const int adjacent = x_stride == n && y_stride == n;
-    if (once && op == FS_SOFTMAX && adjacent) {
-        if (*all_once || T(seems_ordinary)(x, rows * n))
-            *all_once = T(adjacent_softmax)(x, y, rows, n, scratch, fetched, negate);
-        if (*all_once) return;
-        once = 0; /* as the rest of them may be */
-    }
-#else
-    (void)all_once;
-#endif
     for (ptrdiff_t i = 0; i < rows; i += W)
         T(gather_rows)(x + i * x_stride, rows - i < W ? rows - i : W, n, x_stride, scratch + i * n, negate);
     for (ptrdiff_t i = 0, k = 0; i < rows; i += W, k++) {
@@ -92,7 +81,7 @@ static ALWAYS_INLINE void T(groups_of)(const T(elem) *x, T(elem) *y, ptrdiff_t r
         }
     }
 #ifdef HAS_PICK
-    if (op == FS_LOG_SOFTMAX && adjacent) {
+    if (op == FS_LOG_SOFTMAX && x_stride == n && y_stride == n) {
         T(end_adjacent)(x, y, rows, n, endings, op);
         return;
     }
@@ -112,17 +101,28 @@ static ALWAYS_INLINE void T(groups_of)(const T(elem) *x, T(elem) *y, ptrdiff_t r
 static NEVER_INLINE void T(short_softmax)(const T(elem) *x, T(elem) *y, ptrdiff_t rows, ptrdiff_t n,
                                           ptrdiff_t x_stride, ptrdiff_t y_stride, T(elem) *scratch,
                                           T(fetched) fetched, int negate, const double *scale, int *all_once) {
-    T(groups_of)(x, y, rows, n, x_stride, y_stride, scratch, fetched, FS_SOFTMAX, negate, scale, all_once);
+    int once = !scale;
+#ifdef HAS_PICK
+    if (once && n < ADJACENT_ROW && x_stride == n && y_stride == n) {
+        if (*all_once || T(seems_ordinary)(x, rows * n))
+            *all_once = T(adjacent_softmax)(x, y, rows, n, scratch, fetched, negate);
+        if (*all_once) return;
+        once = 0; /* as for the most part of them may be */
+    }
+#else
+    (void)all_once;
+#endif
+    T(groups_of)(x, y, rows, n, x_stride, y_stride, scratch, fetched, FS_SOFTMAX, negate, scale, once);
 }
 
 static NEVER_INLINE void T(short_log_softmax)(const T(elem) *x, T(elem) *y, ptrdiff_t rows, ptrdiff_t n,
                                               ptrdiff_t x_stride, ptrdiff_t y_stride, T(elem) *scratch,
                                               T(fetched) fetched) {
-    T(groups_of)(x, y, rows, n, x_stride, y_stride, scratch, fetched, FS_LOG_SOFTMAX, 0, NULL, NULL);
+    T(groups_of)(x, y, rows, n, x_stride, y_stride, scratch, fetched, FS_LOG_SOFTMAX, 0, NULL, 1);
 }
 
 static NEVER_INLINE void T(short_logsumexp)(const T(elem) *x, T(elem) *y, ptrdiff_t rows, ptrdiff_t n,
                                             ptrdiff_t x_stride, ptrdiff_t y_stride, T(elem) *scratch,
                                             T(fetched) fetched) {
-    T(groups_of)(x, y, rows, n, x_stride, y_stride, scratch, fetched, FS_LOGSUMEXP, 0, NULL, NULL);
+    T(groups_of)(x, y, rows, n, x_stride, y_stride, scratch, fetched, FS_LOGSUMEXP, 0, NULL, 1);
 }

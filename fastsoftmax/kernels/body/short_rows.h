@@ -18,9 +18,10 @@ static ALWAYS_INLINE void S(short_rows)(const S(elem) *x, S(elem) *y, ptrdiff_t 
         S(elem) *to = y + first * y_stride;
         ptrdiff_t stride = x_stride, result_stride = y_stride;
         const T(elem) *wide = S(wide_rows)(x + first * x_stride, count, n, &stride, memory);
-        /* by their bytes: rows of a narrower type, and some more */
+        /* by their bytes: rows of a narrower type, and some more; adjacent_softmax has the results a turn early */
+        const S(elem) *results = op == FS_SOFTMAX && n < ADJACENT_ROW ? to + count * y_stride : to;
         const T(fetched) fetched = {(const void *)S(next_of)(x + first * x_stride, count * x_stride, fetch, first),
-                                    op == FS_LOGSUMEXP ? NULL : (const void *)to};
+                                    op == FS_LOGSUMEXP ? NULL : (const void *)results};
         const ptrdiff_t length = op == FS_LOGSUMEXP ? 1 : n;
         T(elem) *result = S(wide_result)(to, length, &result_stride, memory);
         if (op == FS_LOG_SOFTMAX)
