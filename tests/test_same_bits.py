@@ -71,6 +71,49 @@ def at_the_edge_of_the_ordinary(dtype, n):
     return x
 
 
+@pytest.mark.parametrize("odd", [None, 50.0, -np.inf, np.nan, 1e4])
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("op", OPS)
+def test_rows_end_to_end_and_apart(op, dtype, odd):
+    """Some kernels take whole vectors of what lies end to end, whatever rows it is of, as they
+    cannot of rows that lie apart."""
+    for n in (1, 2, 3, 4, 5, 10, 15, 16, 17, 20, 21, 40, 79):
+        for rows in (1, 2, 7, 16, 63, 64, 65, 150):
+            apart = np.full((rows, n + 3), 7, dtype=dtype)
+            apart[:, :n] = inputs.normal(dtype, (rows, n), seed=n, scale=3.0)
+            if odd is not None:
+                apart[rows // 2, n // 2] = odd
+            result = np.asarray(call(op, apart[:, :n]))
+            assert same_bits(call(op, apart[:, :n].copy()), result), (n, rows)
+            if op != "logsumexp":
+                x = apart[:, :n].copy()
+                call(op, x, out=x)
+                assert same_bits(x, result), (n, rows)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("op", OPS)
+def test_a_signalling_nan_hides_nothing(op, dtype):
+    """R's NA is one. An instruction that finds the larger of two numbers may return a NaN for it,
+    and forget what it had: that a row far from this one holds -inf, say."""
+    bits = np.dtype(f"u{np.dtype(dtype).itemsize}")
+    quiet = np.full(1, np.nan, dtype=dtype).view(bits)
+    mantissa = {"float16": 10, "bfloat16": 7, "float32": 23, "float64": 52}[np.dtype(dtype).name]
+    signalling = (quiet ^ (bits.type(1) << bits.type(mantissa - 1))) | bits.type(1)
+    assert np.isnan(signalling.view(dtype)).all()
+    for n in (2, 3, 5, 10, 20, 64):
+        for first in (-247.0, -np.inf):
+            for row in range(1, 70, 3):
+                x = np.zeros((71, n), dtype=dtype)
+                x[0, n - 1] = -first if op == "softmin" else first
+                x.view(bits)[row, n // 2] = signalling[0]
+                alone = np.asarray(call(op, x[:1].copy())[0])
+                result = np.asarray(call(op, x))
+                assert alone.tobytes() == result[0].tobytes(), (n, first, row)
+                assert np.isnan(result[row]).all()
+                assert not np.isnan(np.delete(result, row, axis=0)).any()
+
+
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("op", OPS)
 def test_a_row_at_the_edge_of_the_ordinary(op, dtype):

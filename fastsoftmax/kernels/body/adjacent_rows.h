@@ -51,7 +51,10 @@ static ALWAYS_INLINE T(sum) T(sum_adjacent)(const T(elem) *e, ptrdiff_t n) {
 }
 
 /* Softmax of the rows, or softmin, if all of them turn out to be ordinary, else 0, and nothing is written but e:
- * whole groups of LANES rows, and a vector more. */
+ * whole groups of LANES rows.
+ *
+ * A lane has elements of many rows, and beside a signalling NaN a check may lose what it had: if any NaN shows in a
+ * sum, the rows are taken the other way. */
 static NEVER_INLINE int T(adjacent_softmax)(const T(elem) *x, T(elem) *y, ptrdiff_t rows, ptrdiff_t n, T(elem) *e,
                                             T(fetched) fetched, int negate) {
     enum { W = T(LANES) };
@@ -65,7 +68,8 @@ static NEVER_INLINE int T(adjacent_softmax)(const T(elem) *x, T(elem) *y, ptrdif
         x = e;
         total = W;
     }
-    /* What comes next is fetched in both loops, which is more than there can be under way in one. */
+    /* The rows that follow are fetched in this loop, where results will be stored in the next: one loop is too short
+     * a time for both. */
     const T(fetched) rows_ahead = {fetched.next, NULL};
     T(bounds) bounds;
     if (negate)
@@ -73,14 +77,19 @@ static NEVER_INLINE int T(adjacent_softmax)(const T(elem) *x, T(elem) *y, ptrdif
     else
         (void)T(row_exp)(x, e, total, ref, rows_ahead, &bounds, T(no_row)(), how);
     if (!T(are_ordinary)(bounds.top)) return 0;
-    for (ptrdiff_t i = total; i < groups * W * n; i += W) T(store)(e + i, T(set1)(1)); /* rows that are not there */
+    const ptrdiff_t whole = groups * W * n;
+    for (ptrdiff_t i = total; i < whole; i += W)
+        T(store_some)(e + i, T(set1)(1), whole - i); /* rows that are not there */
     T(ending) endings[GROUPS];
+    T(v) factors = T(set1)(0); /* of each lane, to be looked at once: a branch for each group would wait for it */
     for (ptrdiff_t k = 0; k < groups; k++) {
         for (ptrdiff_t i = 0; i < n; i++) prefetch_for_store(fetched.later + (k * n + i) * W);
         const T(sum) sum = T(sum_adjacent)(e + k * W * n, n);
         const T(factor) factor = T(reciprocal)(&sum);
+        factors = T(add)(factors, factor.hi);
         endings[k] = (T(ending)){factor.hi, factor.lo};
     }
+    if (!T(all)(T(eq)(factors, factors))) return 0;
     T(end_adjacent)(e, y, rows, n, endings, FS_SOFTMAX);
     return 1;
 }

@@ -81,9 +81,14 @@ enum { SHORT_READ_ROW_f32 = 112, SHORT_READ_ROW_f64 = FS_SHORT_ROW };
  * and theirs overlap. Meanwhile the rows that follow are fetched, and the lines of the results. */
 enum { GROUPS = 4 };
 
-/* Shorter rows of softmax that lie end to end have their exponentials taken of whole vectors (adjacent_rows.h).
- * Longer ones gain little by it in a cache, and lose from memory: it would have more to fetch in less time. */
+/* Shorter rows of softmax that lie end to end have their exponentials taken of whole vectors (adjacent_rows.h), where
+ * the target can. Longer ones gain little by that in a cache, and from memory they lose: it leaves less time to fetch
+ * them in. */
+#ifdef HAS_PICK
 enum { ADJACENT_ROW = 21 };
+#else
+enum { ADJACENT_ROW = 0 };
+#endif
 
 /* a group of short rows, packed and, of a narrower type, wide */
 _Static_assert(2 * SHORT_READ_ROW_f32 * LANES_f32 * sizeof(float) <= FS_ROWS_SCRATCH, "FS_ROWS_SCRATCH");

@@ -83,9 +83,11 @@ static ALWAYS_INLINE v_f64 scale_f64(v_f64 e, factor_f64 factor) {
     return fma_once_f64(e, factor.hi, mul_f64(e, factor.lo));
 }
 
-/* sum * 2**n, exactly, where nothing overflows */
-static ALWAYS_INLINE v_f64 power_of_f64(v_f64 n) { return power_of_two_f64(add_f64(n, set1_f64(0x1.8p52 + 1023))); }
+static ALWAYS_INLINE v_f64 power_of_f64(v_f64 n) {
+    return power_of_two_f64(add_f64(n, set1_f64(ROUNDER_f64 + 1023)));
+}
 
+/* sum * 2**n, exactly, where nothing overflows */
 static ALWAYS_INLINE void sum_scale_f32(sum_f32 *sum, v_f32 n) {
     sum->hi[0] = mul_f64(sum->hi[0], power_of_f64(widen_low_f32(n)));
     sum->hi[1] = mul_f64(sum->hi[1], power_of_f64(widen_high_f32(n)));
@@ -146,7 +148,7 @@ static ALWAYS_INLINE rest_f64 rest_of_carry_f64(const fs_carry *carry, v_f64 top
 
 /* The tail log(1 + others + sum / exp(top)) in float64, the low and the high half of the lanes. */
 static ALWAYS_INLINE void log_tail_wide_f32(v_f32 top, const rest_f32 *rest, v_f64 tail[2]) {
-    /* less its reference's shift */
+    /* top less the shift of its reference */
     const v_f32 start = sub_f32(top, keep_f32(is_large_f32(top), top));
     for (int i = 0; i < 2; i++)
         tail[i] = log_beyond_top_f32(i ? widen_high_f32(start) : widen_low_f32(start), rest->n_top[i],

@@ -96,14 +96,14 @@ static ALWAYS_INLINE void T(groups_of)(const T(elem) *x, T(elem) *y, ptrdiff_t r
 }
 
 /* Types: T. Max error, range, aliasing: as for rows; no more rows than GROUPS groups of them. `all_once` tells from
- * call to call whether the rows before were all ordinary. scratch: n elements for each row of whole groups. Three
- * functions, since one spills the registers of all. */
+ * call to call whether the rows before were all ordinary, or is NULL if these are not to go as adjacent_rows.h has
+ * it. scratch: n elements for each row of whole groups. Three functions, since one spills the registers of all. */
 static NEVER_INLINE void T(short_softmax)(const T(elem) *x, T(elem) *y, ptrdiff_t rows, ptrdiff_t n,
                                           ptrdiff_t x_stride, ptrdiff_t y_stride, T(elem) *scratch,
                                           T(fetched) fetched, int negate, const double *scale, int *all_once) {
     int once = !scale;
 #ifdef HAS_PICK
-    if (once && n < ADJACENT_ROW && x_stride == n && y_stride == n) {
+    if (all_once) {
         if (*all_once || T(seems_ordinary)(x, rows * n))
             *all_once = T(adjacent_softmax)(x, y, rows, n, scratch, fetched, negate);
         if (*all_once) return;

@@ -18,19 +18,21 @@ static ALWAYS_INLINE void S(short_rows)(const S(elem) *x, S(elem) *y, ptrdiff_t 
         S(elem) *to = y + first * y_stride;
         ptrdiff_t stride = x_stride, result_stride = y_stride;
         const T(elem) *wide = S(wide_rows)(x + first * x_stride, count, n, &stride, memory);
-        /* by their bytes: rows of a narrower type, and some more; adjacent_softmax has the results a turn early */
-        const S(elem) *results = op == FS_SOFTMAX && n < ADJACENT_ROW ? to + count * y_stride : to;
-        const T(fetched) fetched = {(const void *)S(next_of)(x + first * x_stride, count * x_stride, fetch, first),
-                                    op == FS_LOGSUMEXP ? NULL : (const void *)results};
         const ptrdiff_t length = op == FS_LOGSUMEXP ? 1 : n;
         T(elem) *result = S(wide_result)(to, length, &result_stride, memory);
+        const int adjacent = op == FS_SOFTMAX && !scale && n < ADJACENT_ROW && stride == n && result_stride == n;
+        /* Fetched as if elements were of T: of a narrower type the lines of as many rows more. Where results of
+         * adjacent rows will be stored is fetched a turn early. */
+        const S(elem) *later = adjacent ? to + count * y_stride : to;
+        const T(fetched) fetched = {(const void *)S(next_of)(x + first * x_stride, count * x_stride, fetch, first),
+                                    op == FS_LOGSUMEXP ? NULL : (const void *)later};
         if (op == FS_LOG_SOFTMAX)
             T(short_log_softmax)(wide, result, count, n, stride, result_stride, scratch, fetched);
         else if (op == FS_LOGSUMEXP)
             T(short_logsumexp)(wide, result, count, n, stride, result_stride, scratch, fetched);
         else
             T(short_softmax)(wide, result, count, n, stride, result_stride, scratch, fetched, negate, scales,
-                             &all_once);
+                             adjacent ? &all_once : NULL);
         S(narrow_rows)(result, to, count, length, y_stride);
     }
 }
