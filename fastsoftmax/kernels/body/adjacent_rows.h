@@ -10,11 +10,9 @@
 static ALWAYS_INLINE void T(end_adjacent)(const T(elem) *value, T(elem) *y, ptrdiff_t rows, ptrdiff_t n,
                                           const T(ending) *endings, fs_operation op) {
     enum { W = T(LANES) };
-    static const T(elem) halves_after[16] = {0.5f, 1.5f, 2.5f,  3.5f,  4.5f,  5.5f,  6.5f,  7.5f,
-                                             8.5f, 9.5f, 10.5f, 11.5f, 12.5f, 13.5f, 14.5f, 15.5f};
     const T(v) per_element = T(set1)(1 / (T(elem))n), half = T(set1)((T(elem))0.5);
     /* Element i of a group is of row floor((i + 1/2) / n): never so near an integer that rounding could pass it. */
-    T(v) i_and_half = T(load)(halves_after);
+    T(v) i_and_half = T(add)(T(lane_numbers)(), half);
     for (ptrdiff_t j = 0; j < n; j++) {
         const T(v) row = T(fma)(i_and_half, per_element, T(neg)(half));
         const T(v) row_bits = T(add)(row, T(set1)(T(ROUNDER)));

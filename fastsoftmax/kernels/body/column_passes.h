@@ -57,7 +57,7 @@ static ALWAYS_INLINE int T(rest_once)(const T(elem) *x, ptrdiff_t stride, ptrdif
     rest->sum = T(exp_sum_total)(
         T(exp_and_sum)(x, stride, NULL, 0, n, 0, T(ordinary_reference)(), fetched, &bounds, T(no_row)(), open, how));
     if (!T(is_ordinary)(bounds)) return 0;
-    T(is_ordinary_rest)(rest, bounds.top);
+    T(set_ordinary_reference)(rest, bounds.top);
     T(others)(rest, T(set1)(0));
     *top = bounds.top;
     return 1;
@@ -80,7 +80,7 @@ static NEVER_INLINE void T(column_rest_twice)(const T(elem) *x, ptrdiff_t stride
     T(bounds) bounds; /* again: what is left out is found on the way */
     rest->sum = T(exp_sum_total)(T(exp_and_sum)(x, stride, NULL, 0, n, 0, ref, (T(fetched)){x, NULL}, &bounds,
                                                 T(no_row)(), NULL, (T(how)){.bounded = 1, .rest = 1}));
-    T(is_relative_to_top)(rest, bounds.top);
+    T(set_reference_of_top)(rest, bounds.top);
     T(others)(rest, T(set1)(0));
     *top = bounds.top;
 }

@@ -106,14 +106,16 @@ static ALWAYS_INLINE S(strip) S(make_strip)(const S(elem) *x, ptrdiff_t columns,
 
 /* Exponentials wait in y itself, where each will be a result, if the target gains by it and caches keep them there,
  * with x: it saves the memory of packed ones. Short columns have these in the first cache, and must stay in it; of
- * others, that must keep what is fetched early beside them. */
+ * others, that must keep what is fetched early beside them. (Strips of so few bytes never stay open, nor are they
+ * stored past the caches.) */
+_Static_assert((int)CACHE_BYTES / 2 < (int)STREAM_FROM && (int)STREAM_FROM <= (int)STREAM_FEW_FROM, "wait_in_result");
 static ALWAYS_INLINE void S(wait_in_result)(S(strip) *strip, S(elem) *y, ptrdiff_t y_stride) {
     const uintptr_t bytes = (uintptr_t)y_stride * sizeof *y, n = (uintptr_t)strip->n;
     const uintptr_t near = S(lines_kept)(bytes, FIRST_BYTES, FIRST_WAY);
     const uintptr_t kept = S(lines_kept)(bytes, CACHE_BYTES, CACHE_WAY);
     const int is_packed = strip->from == strip->e, in_place = (const void *)strip->x == (const void *)y;
     const int stays = n < FS_SHORT_ROW ? n <= near : near >= FAR_AHEAD && n <= kept;
-    if (!T(WAIT_IN_RESULT) || is_packed || in_place || !stays || n * bytes > CACHE_BYTES / 2) return;
+    if (!T(WAIT_IN_RESULT) || is_packed || in_place || strip->next || !stays || n * bytes > CACHE_BYTES / 2) return;
     strip->e = (void *)y;
     strip->e_across = 1;
     strip->e_step = y_stride;
@@ -273,8 +275,7 @@ static ALWAYS_INLINE void S(strip_softmax)(const S(columns_call) *call, ptrdiff_
     S(strip) strip =
         S(make_strip)(call->x + first, count, call->n, call->x_stride, call->negate, scratch, call->next);
     T(open_lines) *const open = S(has_open)(state) ? &state->open : NULL;
-    if (!open && !state->stays_open && S(way_of)(&strip, y, call->y_stride) == NEAR)
-        S(wait_in_result)(&strip, y, call->y_stride);
+    S(wait_in_result)(&strip, y, call->y_stride);
     for (ptrdiff_t at = 0; at < strip.width; at += BATCH * W) {
         const ptrdiff_t end = strip.width - at < BATCH * W ? strip.width : at + BATCH * W;
         T(sum) sums[BATCH];
@@ -356,7 +357,7 @@ static NEVER_INLINE void S(long_column_rest)(const S(long_column) *column, ptrdi
         T(exp_sum_add_pair)(&sum, e, low);
     }
     rest->sum = T(exp_sum_total)(sum);
-    T(is_relative_to_top)(rest, *top);
+    T(set_reference_of_top)(rest, *top);
     T(others)(rest, T(set1)(0));
 }
 

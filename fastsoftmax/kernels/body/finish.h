@@ -111,25 +111,24 @@ DEFINE_REFER(f32)
 DEFINE_REFER(f64)
 #undef DEFINE_REFER
 
-/* What the sum of a rest is relative to: the reference of top, or ordinary_reference, top being ordinary. */
-static ALWAYS_INLINE void is_relative_to_top_f32(rest_f32 *rest, v_f32 top) {
-    const v_f32 n_top = make_reference_f32(top).n_top;
-    rest->n_top[0] = widen_low_f32(n_top);
-    rest->n_top[1] = widen_high_f32(n_top);
+/* Tells a rest what its sum was taken relative to: the reference of top, or ordinary_reference, top being ordinary.
+ */
+static ALWAYS_INLINE void set_reference_of_top_f32(rest_f32 *rest, v_f32 top) {
+    widen_f32(rest->n_top, make_reference_f32(top).n_top);
 }
-static ALWAYS_INLINE void is_relative_to_top_f64(rest_f64 *rest, v_f64 top) { (void)rest, (void)top; }
-static ALWAYS_INLINE void is_ordinary_rest_f32(rest_f32 *rest, v_f32 top) {
+static ALWAYS_INLINE void set_reference_of_top_f64(rest_f64 *rest, v_f64 top) { (void)rest, (void)top; }
+static ALWAYS_INLINE void set_ordinary_reference_f32(rest_f32 *rest, v_f32 top) {
     (void)top;
     rest->n_top[0] = rest->n_top[1] = set1_f64(ORDINARY_TOP);
 }
-static ALWAYS_INLINE void is_ordinary_rest_f64(rest_f64 *rest, v_f64 top) { refer_to_top_f64(&rest->sum, top); }
+static ALWAYS_INLINE void set_ordinary_reference_f64(rest_f64 *rest, v_f64 top) { refer_to_top_f64(&rest->sum, top); }
 
 /* Its sum relative to the reference of top in any case. */
 static ALWAYS_INLINE sum_f32 rest_sum_f32(const rest_f32 *rest, v_f32 top) {
-    const v_f32 n_top = make_reference_f32(top).n_top;
+    v_f64 n_top[2];
+    widen_f32(n_top, make_reference_f32(top).n_top);
     sum_f32 sum = rest->sum;
-    sum.hi[0] = mul_f64(sum.hi[0], power_of_f64(sub_f64(rest->n_top[0], widen_low_f32(n_top))));
-    sum.hi[1] = mul_f64(sum.hi[1], power_of_f64(sub_f64(rest->n_top[1], widen_high_f32(n_top))));
+    for (int i = 0; i < 2; i++) sum.hi[i] = mul_f64(sum.hi[i], power_of_f64(sub_f64(rest->n_top[i], n_top[i])));
     return sum;
 }
 static ALWAYS_INLINE sum_f64 rest_sum_f64(const rest_f64 *rest, v_f64 top) { return (void)top, rest->sum; }
@@ -138,7 +137,7 @@ static ALWAYS_INLINE sum_f64 rest_sum_f64(const rest_f64 *rest, v_f64 top) { ret
 static ALWAYS_INLINE rest_f32 rest_of_carry_f32(const fs_carry *carry, v_f32 top) {
     const v_f64 sum = set1_f64(carry->sum + carry->sum_low), others = set1_f64(carry->others);
     rest_f32 rest = {.sum = {{sum, sum}}, .others = {others, others}};
-    is_relative_to_top_f32(&rest, top);
+    set_reference_of_top_f32(&rest, top);
     return rest;
 }
 static ALWAYS_INLINE rest_f64 rest_of_carry_f64(const fs_carry *carry, v_f64 top) {

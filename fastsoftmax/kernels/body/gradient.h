@@ -78,7 +78,7 @@ static ALWAYS_INLINE void sum_lanes_f64(const sum_f64 *sum, double *lanes) {
 /* exp(y) * total. Types: float64. Max error: 3 ULP. Range: all, with what IEEE arithmetic makes of infinities, NaN
  * and 0 * inf, where exp(y) is 0 up to -1500 and inf from 1500 on. Aliasing: none. */
 static ALWAYS_INLINE v_f64 any_product(v_f64 y, v_f64 total) {
-    const v_f64 rounder = set1_f64(0x1.8p52), most = set1_f64(1500), least = set1_f64(-1500);
+    const v_f64 rounder = set1_f64(ROUNDER_f64), most = set1_f64(1500), least = set1_f64(-1500);
     v_f64 e = neg_f64(max_f64(least, neg_f64(max_f64(least, y)))); /* in this order a NaN passes */
     const reference_f64 ref = make_reference_f64(e);
     exp_f64(&e, 1, &ref, 1);
@@ -86,9 +86,8 @@ static ALWAYS_INLINE v_f64 any_product(v_f64 y, v_f64 total) {
     e = add_f64(drop_f64(ge_f64(least, y), e), keep_f64(ge_f64(y, most), set1_f64(INFINITY)));
     /* by 2**n_top in three factors, the mantissas in between: nothing overflows or underflows before the product */
     const v_f64 third = sub_f64(fma_f64(ref.n_top, set1_f64(1.0 / 3), rounder), rounder);
-    const v_f64 biased = set1_f64(0x1.8p52 + 1023);
-    const v_f64 scale = power_of_two_f64(add_f64(biased, third));
-    const v_f64 last = power_of_two_f64(add_f64(biased, sub_f64(ref.n_top, add_f64(third, third))));
+    const v_f64 scale = power_of_f64(third);
+    const v_f64 last = power_of_f64(sub_f64(ref.n_top, add_f64(third, third)));
     return mul_f64(mul_f64(mul_f64(mul_f64(total, scale), e), scale), last);
 }
 

@@ -65,8 +65,8 @@ static ALWAYS_INLINE pair_f64 log_beyond_top_f64(v_f64 top, v_f64 others, v_f64 
 }
 
 /* The same for float32 rows, within 2**-32 of itself; the sum is relative to a reference of this n_top, and `start`
- * is top less its shift. sum / exp(top) is 2**(n_top - BIAS - n) sum e**-r / C without a division, where start = n ln
- * 2 + r; and log(1 + g) = s (2 + z p(z)), z = s*s. */
+ * is top less its shift. Where start = n ln 2 + r, sum / exp(top) is 2**(n_top - BIAS - n) sum e**-r / C, without a
+ * division; and log(1 + g) = s (2 + z p(z)), z = s*s. */
 static ALWAYS_INLINE v_f64 log_beyond_top_f32(v_f64 start, v_f64 n_top, v_f64 others, v_f64 sum) {
     const v_f64 rounder = set1_f64(ROUNDER_f64);
     const v_f64 n = sub_f64(fma_f64(start, set1_f64(LOG2_E), rounder), rounder);

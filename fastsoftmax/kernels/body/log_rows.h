@@ -81,9 +81,9 @@ static ALWAYS_INLINE void S(total_rest)(S(log_sums) *sums, ptrdiff_t count, T(v)
     T(exp)(&exp_top, 1, &ref, ordinary);
     T(sum_add)(&rest->sum, T(neg)(T(keep)(T(ge)(T(load)(sums->whole), T(set1)(1)), exp_top)));
     if (ordinary)
-        T(is_ordinary_rest)(rest, top);
+        T(set_ordinary_reference)(rest, top);
     else
-        T(is_relative_to_top)(rest, top);
+        T(set_reference_of_top)(rest, top);
     T(others)(rest, T(load)(sums->others));
 }
 

@@ -89,9 +89,7 @@ static ALWAYS_INLINE int S(reduce_part)(const S(elem) *x, S(elem) *y, ptrdiff_t 
 static ALWAYS_INLINE double S(times_power_of_two)(double x, double n) {
     const double half = n < -2000 ? -1000 : n / 2 - (n / 2 - (double)(int)(n / 2));
     const double other = (n < -2000 ? -2000 : n) - half;
-    const v_f64 rounder = set1_f64(0x1.8p52 + 1023);
-    return x * S(first_lane)(power_of_two_f64(add_f64(rounder, set1_f64(half)))) *
-           S(first_lane)(power_of_two_f64(add_f64(rounder, set1_f64(other))));
+    return x * S(first_lane)(power_of_f64(set1_f64(half))) * S(first_lane)(power_of_f64(set1_f64(other)));
 }
 
 /* What is relative to the base of one carry, relative to the base of another: base = shift + n_top ln 2, so the
@@ -106,7 +104,7 @@ static ALWAYS_INLINE S(rebase) S(make_rebase)(const T(reference) *from, const T(
     const double distance = (from_shift - to_shift) + n * LN2_TOP; /* exact where it is not huge */
     if (from_shift == 0 && to_shift == 0) return (S(rebase)){1, n};
     if (!(distance > -1600)) return (S(rebase)){0, 0};
-    const double k = (distance * LOG2_E + 0x1.8p52) - 0x1.8p52;
+    const double k = (distance * LOG2_E + ROUNDER_f64) - ROUNDER_f64;
     const double r = ((distance - k * LN2_TOP) - k * LN2_REST) + n * LN2_REST;
     const reference_f64 at_1 = reference_at_f64(set1_f64(0), set1_f64(0));
     const double e = S(first_lane)(exp_of_f64(set1_f64(r), &at_1).hi);

@@ -7,11 +7,14 @@
  *
  * Included once for each element type S, computed in T; see body.h. */
 
-/* Lanes >= first. */
-static ALWAYS_INLINE T(m) S(lanes_from)(ptrdiff_t first) {
+/* Lane i is i. */
+static ALWAYS_INLINE T(v) S(lane_numbers)(void) {
     static const T(elem) lane[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-    return T(ge)(T(load)(lane), T(set1)((T(elem))first));
+    return T(load)(lane);
 }
+
+/* Lanes >= first. */
+static ALWAYS_INLINE T(m) S(lanes_from)(ptrdiff_t first) { return T(ge)(S(lane_numbers)(), T(set1)((T(elem))first)); }
 
 static ALWAYS_INLINE T(v) S(load_signed)(const S(elem) *p, int negate) {
     T(v) x = S(load)(p);

@@ -46,7 +46,7 @@ static ALWAYS_INLINE void T(scatter_rows)(const T(elem) *column, T(elem) *y, ptr
     }
 }
 
-/* Which are read `once` while that goes well, as columns are. */
+/* Some groups of rows, each through every stage; they are read `once` while that goes well, as columns are. */
 static ALWAYS_INLINE void T(groups_of)(const T(elem) *x, T(elem) *y, ptrdiff_t rows, ptrdiff_t n, ptrdiff_t x_stride,
                                        ptrdiff_t y_stride, T(elem) *scratch, T(fetched) fetched, fs_operation op,
                                        int negate, const double *scale, int once) {
@@ -107,7 +107,7 @@ static NEVER_INLINE void T(short_softmax)(const T(elem) *x, T(elem) *y, ptrdiff_
         if (*all_once || T(seems_ordinary)(x, rows * n))
             *all_once = T(adjacent_softmax)(x, y, rows, n, scratch, fetched, negate);
         if (*all_once) return;
-        once = 0; /* as for the most part of them may be */
+        once = 0; /* others of them may not be ordinary either */
     }
 #else
     (void)all_once;

@@ -27,10 +27,12 @@ typedef struct {
     v_f64 others[1];
 } rest_f64;
 
-static ALWAYS_INLINE void others_f32(rest_f32 *rest, v_f32 others) {
-    rest->others[0] = widen_low_f32(others);
-    rest->others[1] = widen_high_f32(others);
+static ALWAYS_INLINE void widen_f32(v_f64 wide[2], v_f32 x) {
+    wide[0] = widen_low_f32(x);
+    wide[1] = widen_high_f32(x);
 }
+
+static ALWAYS_INLINE void others_f32(rest_f32 *rest, v_f32 others) { widen_f32(rest->others, others); }
 
 static ALWAYS_INLINE void others_f64(rest_f64 *rest, v_f64 others) { rest->others[0] = others; }
 
