@@ -9,7 +9,9 @@ from cpython.long cimport PyLong_AsLongAndOverflow
 from cython.parallel cimport prange, threadid
 from libc.stdlib cimport free
 
-from fastsoftmax._core cimport aligned, overlap, scratch, table, type_of
+from fastsoftmax._core cimport (
+    TILE, aligned, ceil_div, columns_of_tile, overlap, rows_of_tile, scratch, table, type_of,
+)
 from fastsoftmax._kernels cimport (
     FS_BACKWARD_SCRATCH,
     FS_ROWS_SCRATCH,
@@ -23,10 +25,9 @@ from fastsoftmax._core import _empty
 cnp.import_array()
 
 cdef enum:
-    TILE = 16384        # elements: the least that one thread takes at a time
     LARGE = 8 << 20     # bytes: results that few caches keep; their rows are stored past them
     STREAMED = 1 << 20  # bytes: a tile of those, so large that the kernels do so
-    COLUMNS = 512       # columns of a tile
+    COLUMNS = 512       # the most columns of a tile
 
 # An array (outer, n, inner): its memory, and the strides in bytes of the first two.
 cdef struct view:
@@ -45,8 +46,8 @@ cdef int _rows(
 ) except -1:
     """Tiles of whole groups of rows."""
     cdef Py_ssize_t least = STREAMED // itemsize if rows * n * itemsize >= LARGE else TILE
-    cdef Py_ssize_t tile = 16 * (1 + least // (16 * n))
-    cdef Py_ssize_t tiles = (rows + tile - 1) // tile
+    cdef Py_ssize_t tile = rows_of_tile(rows, n, least, threads)
+    cdef Py_ssize_t tiles = ceil_div(rows, tile)
     cdef Py_ssize_t i
     cdef void *memory = scratch(threads, FS_ROWS_SCRATCH)
     for i in prange(tiles, num_threads=threads, use_threads_if=threads > 1,
@@ -64,18 +65,19 @@ cdef int _columns(
     Py_ssize_t inner, Py_ssize_t itemsize, int threads
 ) except -1:
     """One strip of columns a tile."""
-    cdef Py_ssize_t strips = (inner + COLUMNS - 1) // COLUMNS
+    cdef Py_ssize_t tile = columns_of_tile(outer, n, inner, COLUMNS, threads)
+    cdef Py_ssize_t strips = ceil_div(inner, tile)
     cdef Py_ssize_t i, first
     cdef void *memory = scratch(threads, FS_BACKWARD_SCRATCH)
     for i in prange(
         outer * strips, num_threads=threads, use_threads_if=threads > 1, schedule="static",
         nogil=True
     ):
-        first = i % strips * COLUMNS
+        first = i % strips * tile
         kernel(g.data + i // strips * g.outer + first * itemsize,
                y.data + i // strips * y.outer + first * itemsize,
                out.data + i // strips * out.outer + first * itemsize,
-               min(<Py_ssize_t> COLUMNS, inner - first), n,
+               min(tile, inner - first), n,
                g.n // itemsize, y.n // itemsize, out.n // itemsize,
                aligned(memory) + threadid() * FS_BACKWARD_SCRATCH)
     free(memory)

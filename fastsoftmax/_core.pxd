@@ -8,9 +8,44 @@ from fastsoftmax._kernels cimport FS_SCRATCH, fs_table
 cdef enum:
     LONG_ROW = 524288  # bytes: a longer row leaves the second cache before it is finished
     PART = 16384       # elements: where a long row is cut
+    TILE = 16384       # elements: the least that one thread takes at a time
+    GROUP = 4096       # elements: of rows that a kernel works on together
     ALIGNMENT = 64     # bytes: a vector, and a cache line
     FAR = 1048576      # bytes: what crosses more leaves the caches before it is wanted again
     NEXT_SAMPLE = 262144  # bytes: the most of columns that is fetched while others are worked on
+
+
+cdef inline Py_ssize_t ceil_div(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
+    return (a + b - 1) // b
+
+
+cdef inline Py_ssize_t rows_of_tile(
+    Py_ssize_t rows, Py_ssize_t n, Py_ssize_t least, int threads
+) noexcept nogil:
+    """Rows of n elements to a tile: as many for each thread, of at least `least` elements.
+
+    Whole groups of rows: a kernel works on up to 16 at once, of long ones on GROUP elements.
+    """
+    cdef Py_ssize_t group = max(<Py_ssize_t> 1, min(<Py_ssize_t> 16, GROUP // n))
+    return max(ceil_div(ceil_div(rows, threads), group), ceil_div(least, n * group)) * group
+
+
+cdef inline Py_ssize_t columns_of_tile(
+    Py_ssize_t samples, Py_ssize_t n, Py_ssize_t inner, Py_ssize_t most, int threads
+) noexcept nogil:
+    """Columns of n elements to a tile, at most `most`, a multiple of 16: as many for each thread.
+
+    Few samples are each cut into as many tiles as give every thread the same number of them.
+    """
+    cdef Py_ssize_t share = inner, a = samples, b = threads
+    if threads == 1:
+        return most
+    if samples < 4 * threads:
+        while b:
+            a, b = b, a % b
+        share = ceil_div(inner, threads // a)  # a divides both
+    share = ceil_div(share, ceil_div(share, most))
+    return min(most, max(ceil_div(share, 16), ceil_div(TILE, 16 * n)) * 16)
 
 
 cdef inline Py_ssize_t strip_width(Py_ssize_t n, Py_ssize_t size) noexcept nogil:

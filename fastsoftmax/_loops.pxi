@@ -22,7 +22,6 @@ ctypedef fused real:
     uint16_t  # float16 and bfloat16
 
 cdef enum:
-    TILE = 16384       # elements: the least that one thread takes at a time
     GATHERED = 2048    # elements: of rows to be brought together; the first cache has the next too
     WINDOW = 4096      # parts whose carries are in memory at a time
     PAGE = 4096        # bytes: addresses that agree within a page hinder each other
@@ -59,8 +58,8 @@ cdef int _rows(
     cdef Py_ssize_t rows = x.shape[0], n = x.shape[1]
     cdef Py_ssize_t x_stride = x.strides[0] // <Py_ssize_t> sizeof(real)
     cdef Py_ssize_t y_stride = y.strides[0] // <Py_ssize_t> sizeof(real)
-    cdef Py_ssize_t tile = 16 * (1 + TILE // (16 * n))
-    cdef Py_ssize_t tiles = (rows + tile - 1) // tile
+    cdef Py_ssize_t tile = rows_of_tile(rows, n, TILE, threads)
+    cdef Py_ssize_t tiles = ceil_div(rows, tile)
     cdef Py_ssize_t i
     cdef void *memory = scratch(threads, FS_ROWS_SCRATCH)
     for i in prange(tiles, num_threads=threads, use_threads_if=threads > 1,
@@ -122,10 +121,11 @@ cdef int _columns(
     cdef Py_ssize_t x_stride = x.strides[1] // <Py_ssize_t> sizeof(real)
     cdef Py_ssize_t y_stride = y.strides[1] // <Py_ssize_t> sizeof(real)
     cdef Py_ssize_t width = strip_width(n, sizeof(real))
-    cdef Py_ssize_t lead = _columns_before_a_line(x, y)
-    # a kernel writes one strip while it begins the next; each thread has four tiles
-    cdef Py_ssize_t tile = max(<Py_ssize_t> 1, inner // (4 * threads * width)) * width
-    cdef Py_ssize_t tiles = 1 + (inner - lead + tile - 1) // tile
+    # a kernel writes one strip while it begins the next; of many each thread has four tiles
+    cdef Py_ssize_t strips = max(<Py_ssize_t> 1, inner // (4 * threads * width))
+    cdef Py_ssize_t tile = columns_of_tile(outer, n, inner, strips * width, threads)
+    cdef Py_ssize_t lead = _columns_before_a_line(x, y, tile)
+    cdef Py_ssize_t tiles = 1 + ceil_div(inner - lead, tile)
     cdef Py_ssize_t i, first
     cdef Py_ssize_t needed = strip_scratch(n, inner, sizeof(real))
     cdef Py_ssize_t ahead = next_sample(outer, n, inner, sizeof(real))
@@ -151,13 +151,15 @@ cdef bint _far_lines(Py_ssize_t n, Py_ssize_t stride) noexcept nogil:
     return stride % ALIGNMENT == 0 and n * stride >= FAR
 
 
-cdef Py_ssize_t _columns_before_a_line(const real[:, :, :] x, real[:, :, :] y) noexcept nogil:
-    """How many columns the first strip has.
+cdef Py_ssize_t _columns_before_a_line(
+    const real[:, :, :] x, real[:, :, :] y, Py_ssize_t tile
+) noexcept nogil:
+    """How many columns the first tile has.
 
     The others then read and store whole cache lines, of arrays that lie alike to them. NumPy's own
     large ones lie 16 bytes behind.
     """
-    cdef Py_ssize_t width = min(strip_width(x.shape[1], sizeof(real)), x.shape[2])
+    cdef Py_ssize_t width = min(tile, x.shape[2])
     cdef uintptr_t place = <uintptr_t> &x[0, 0, 0]
     if not _far_lines(x.shape[1], x.strides[1]) or place % sizeof(real) != 0:
         return width

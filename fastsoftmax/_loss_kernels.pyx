@@ -14,7 +14,10 @@ from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
-from fastsoftmax._core cimport aligned, next_sample, overlap, scratch, table, type_of
+from fastsoftmax._core cimport (
+    TILE, aligned, ceil_div, columns_of_tile, next_sample, overlap, rows_of_tile, scratch, table,
+    type_of,
+)
 from fastsoftmax._kernels cimport (
     FS_ROWS_SCRATCH, FS_SCRATCH, fpenv_enter, fpenv_leave, fs_fpenv, fs_lines, fs_loss_kernels,
     fs_wanted,
@@ -26,7 +29,6 @@ from fastsoftmax._core import _empty
 cnp.import_array()
 
 cdef enum:
-    TILE = 16384       # elements: the least that one thread takes at a time
     MOST_LINES = 1024  # in one call of a kernel
     TOGETHER = 128     # lines of small samples in one call
     BATCH = 4096       # tiles whose sums are kept at once
@@ -101,7 +103,6 @@ cdef double _value(Sum sum) noexcept nogil:
 cdef Job _job(cnp.ndarray x, object weight, double label_smoothing):
     cdef Job job
     cdef cnp.ndarray w
-    cdef Py_ssize_t line
     job.kernels = &table().losses[type_of(x)]
     job.x = <const char *> cnp.PyArray_DATA(x)
     job.p = job.losses = job.out = NULL
@@ -111,21 +112,7 @@ cdef Job _job(cnp.ndarray x, object weight, double label_smoothing):
     job.ignore = 0
     job.samples, job.n, job.inner = x.shape[0], x.shape[1], x.shape[2]
     job.itemsize = cnp.PyArray_ITEMSIZE(x)
-    line = (job.n + 2) * max(job.itemsize, <Py_ssize_t> sizeof(float))
-    if job.inner == 1:
-        job.width = min(<Py_ssize_t> MOST_LINES, 16 * (1 + TILE // (16 * job.n)))
-        job.strips = 1
-        job.calls = (job.samples + job.width - 1) // job.width
-        job.scratch = FS_ROWS_SCRATCH
-    else:
-        job.width = max(16, min(<Py_ssize_t> MOST_LINES, FS_SCRATCH // line // 16 * 16))
-        job.width = min(job.width, (job.inner + 15) // 16 * 16)
-        job.strips = (job.inner + job.width - 1) // job.width
-        job.calls = job.samples * job.strips
-        job.scratch = min(<Py_ssize_t> FS_SCRATCH, line * job.width)
     job.ahead = next_sample(job.samples, job.n, job.inner, job.itemsize)
-    job.scratch = (job.scratch + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
-    job.group = 1
     job.keep = 1 - label_smoothing
     job.wanted.keep = job.keep
     job.wanted.share = label_smoothing / job.n
@@ -138,8 +125,32 @@ cdef Job _job(cnp.ndarray x, object weight, double label_smoothing):
     return job
 
 
-cdef void _divide(Job *job) noexcept nogil:
-    """Small samples go into a call together, where it is only to take parts and to pick."""
+cdef void _divide(Job *job, int threads) noexcept nogil:
+    """Cuts the lines: for losses, which are summed, at places that are the same for any threads.
+
+    Small samples go into a call together, where it is only to take parts and to pick.
+    """
+    cdef Py_ssize_t line = (job.n + 2) * max(job.itemsize, <Py_ssize_t> sizeof(float))
+    cdef Py_ssize_t rows = min(<Py_ssize_t> 16, ceil_div(TILE, job.n))
+    cdef Py_ssize_t most = min(<Py_ssize_t> MOST_LINES, 16 * ceil_div(TILE, 16 * job.n))
+    cdef bint is_gradient = job.out != NULL
+    job.group = job.strips = 1
+    if job.inner == 1:
+        job.width = min(most, ceil_div(TILE, rows * job.n) * rows)
+        if is_gradient:  # of long rows more: one is begun while another is ended
+            job.width = rows_of_tile(job.samples, job.n, TILE, threads)
+            job.width = ceil_div(job.width, ceil_div(job.width, most))
+        job.calls = ceil_div(job.samples, job.width)
+        job.scratch = FS_ROWS_SCRATCH
+    else:
+        job.width = max(16, min(<Py_ssize_t> MOST_LINES, FS_SCRATCH // line // 16 * 16))
+        if is_gradient:
+            job.width = columns_of_tile(job.samples, job.n, job.inner, job.width, threads)
+        job.width = min(job.width, (job.inner + 15) // 16 * 16)
+        job.strips = ceil_div(job.inner, job.width)
+        job.calls = job.samples * job.strips
+        job.scratch = min(<Py_ssize_t> FS_SCRATCH, line * job.width)
+    job.scratch = (job.scratch + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
     if (job.out == NULL and job.p == NULL and job.wanted.share == 0
             and job.inner > 1 and job.strips == 1):
         job.group = max(<Py_ssize_t> 1, TOGETHER // job.width)
@@ -356,7 +367,7 @@ cdef int _run(Job *job, Sums *total, int threads) except -1:
     cdef void *memory
     cdef fs_fpenv callers
     cdef Sums *sums
-    _divide(job)
+    _divide(job, threads)
     tiles = (job.calls + job.together - 1) // job.together
     memory = scratch(threads, job.room)
     sums = <Sums *> malloc(min(tiles, <Py_ssize_t> BATCH) * sizeof(Sums))

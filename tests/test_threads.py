@@ -1,6 +1,7 @@
 """How many threads, who says so, and calls from many Python threads at once."""
 
 import itertools
+import sys
 import threading
 
 import pytest
@@ -153,6 +154,61 @@ def test_one_context_in_many_threads():
     assert fastsoftmax.get_num_threads() == outside
     other.join()
     assert entered == [1, wanted]
+
+
+SHARED = """
+import os
+import numpy as np
+import fastsoftmax.functional as F
+
+rng = np.random.default_rng(0)
+
+def times():
+    tasks = "/proc/self/task"
+    return {task: int(open(f"{tasks}/{task}/schedstat").read().split()[0])
+            for task in os.listdir(tasks)}
+
+def least_share(call):
+    # of four threads, against a quarter
+    call()
+    before = times()
+    for _ in range(20):
+        call()
+    used = sorted(time - before.get(task, 0) for task, time in times().items())[-4:]
+    return 4 * min(used) / sum(used)
+
+def told(name, shape, call):
+    print(name, shape, max(least_share(call) for _ in range(3)))  # a busy machine disturbs
+
+for shape, dim in [((8, 32000), 1), ((4, 40000), 1), ((66, 4000), 1), ((1, 300000), 1),
+                   ((1000, 256), 0), ((3, 50, 2000), 1), ((5, 100, 500), 1)]:
+    x = rng.standard_normal(shape)
+    y = F.softmax(x, dim)
+    for op in (F.softmax, F.log_softmax, F.logsumexp):
+        told(op.__name__, shape, lambda: op(x, dim))
+    if shape[0] > 1:
+        told("softmax_backward", shape, lambda: F.softmax_backward(x, y, dim))
+for shape in [(8, 32000), (4, 40000), (66, 4000), (3, 50, 2000)]:
+    x = rng.standard_normal(shape)
+    t = rng.integers(0, shape[1], shape[:1] + shape[2:])
+    if shape[0] > 3:
+        told("cross_entropy", shape, lambda: F.cross_entropy(x, t))
+    told("cross_entropy_backward", shape, lambda: F.cross_entropy_backward(1.0, x, t))
+"""
+
+
+@needs_openmp
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/task")
+def test_every_thread_gets_a_share():
+    """Of few long rows too: none has less than half of what it would have of equal shares.
+
+    Threads that wait use no time here, so that what they use is work.
+    """
+    environment = {"OMP_NUM_THREADS": "4", "OMP_WAIT_POLICY": "passive"}
+    lines = run_python(SHARED, environment=environment).stdout.splitlines()
+    assert len(lines) == 27 + 7
+    for line in lines:
+        assert float(line.split()[-1]) > 0.5, line
 
 
 BEFORE = fastsoftmax.get_num_threads()
