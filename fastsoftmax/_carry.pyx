@@ -63,7 +63,7 @@ def reduce(int operation, const real[:, :] rows, double[:, ::1] carries):
             start = 0
             while start < n:
                 count = PART if n - start >= 2 * PART else n - start
-                kernels.reduce(&rows[row, start], NULL, count, &carry)
+                kernels.reduce(&rows[row, start], NULL, count, &carry, NULL)
                 kernels.merge(<fs_carry *> &carries[row, 0], &carry)
                 start += count
 

@@ -3,11 +3,11 @@
 
 cimport numpy as cnp
 
-from fastsoftmax._kernels cimport FS_SCRATCH, fs_table
+from fastsoftmax._kernels cimport FS_SCRATCH, fs_kernels, fs_table
 
 cdef enum:
-    LONG_ROW = 524288  # bytes: a longer row leaves the second cache before it is finished
-    PART = 16384       # elements: where a long row is cut
+    LONG_ROW = 65536   # elements: a longer row is cut, so that threads may share it
+    PART = 16384       # elements: where it is cut
     TILE = 16384       # elements: the least that one thread takes at a time
     GROUP = 4096       # elements: of rows that a kernel works on together
     ALIGNMENT = 64     # bytes: a vector, and a cache line
@@ -73,6 +73,17 @@ cdef inline Py_ssize_t next_sample(
     return sample if sample * size <= NEXT_SAMPLE and samples * sample * size >= FAR else 0
 
 
+# Rows longer than LONG_ROW, of adjacent elements of `size` bytes; strides are in bytes. They may be
+# in place, or overlap nowhere.
+cdef struct LongRows:
+    const fs_kernels *kernels
+    const char *x
+    char *y
+    Py_ssize_t rows, n, size, x_stride, y_stride
+    bint one_result  # a row, for logsumexp
+
+
+cdef void rows_by_parts(const LongRows *job, Py_ssize_t first, Py_ssize_t last) noexcept nogil
 cdef const fs_table *table() noexcept nogil
 cdef int type_of(cnp.ndarray x) noexcept
 cdef void *scratch(int threads, Py_ssize_t size) except NULL

@@ -172,7 +172,7 @@ def _compute(int operation, cnp.ndarray x, cnp.ndarray y):
     """Run an operation on x of shape (outer, n, inner), none of them 0.
 
     y has that shape too, or (outer, 1, inner) for logsumexp. Both have one dtype. Where inner is 1,
-    the elements along n are adjacent (in rows up to LONG_ROW, those of x may lie in any steps),
+    the elements along n are adjacent (those of x may lie in any steps where a row has few bytes),
     else those along inner.
     """
     cdef int threads = begin_team(cnp.PyArray_SIZE(x))
@@ -232,10 +232,11 @@ cdef object _direct(fs_operation operation, object input, object dim, bint keepd
     """
     cdef cnp.ndarray x, y
     cdef cnp.npy_intp shape[64]
-    cdef Py_ssize_t outer = 1, n, inner = 1, size
+    cdef Py_ssize_t outer = 1, n, inner = 1, size, last
     cdef int type, ndim, kept, i, threads, overflow = 0
     cdef long axis
     cdef bint whole_rows
+    cdef LongRows job
     if not cnp.PyArray_CheckExact(input) or (<object> dim).__class__ is not int:
         return None
     x = <cnp.ndarray> input
@@ -282,17 +283,23 @@ cdef object _direct(fs_operation operation, object input, object dim, bint keepd
             cnp.PyArray_DATA(x) != cnp.PyArray_DATA(y) or operation == FS_LOGSUMEXP
         ):
             return None
-    whole_rows = inner == 1 and n * cnp.PyArray_ITEMSIZE(x) <= LONG_ROW
+    whole_rows = inner == 1 and n <= LONG_ROW
     if whole_rows and size <= SMALL:
         _one_tile(operation, type, x, y, outer, n)
         return y
     threads = begin_team(1 if whole_rows and outer == 1 else size)  # one row, one thread
     try:
+        last = 1 if operation == FS_LOGSUMEXP else n
         if whole_rows and threads == 1:
             with nogil:
                 _one_tile(operation, type, x, y, outer, n)
+        elif inner == 1 and n > LONG_ROW:
+            job = LongRows(&_table.kernels[<int> operation][type],
+                           <const char *> cnp.PyArray_DATA(x), <char *> cnp.PyArray_DATA(y), outer,
+                           n, cnp.PyArray_ITEMSIZE(x), n * cnp.PyArray_ITEMSIZE(x),
+                           last * cnp.PyArray_ITEMSIZE(x), operation == FS_LOGSUMEXP)
+            _long_rows(&job, threads)
         else:
-            last = 1 if operation == FS_LOGSUMEXP else n
             _run_team(operation, type, x.reshape(outer, n, inner), y.reshape(outer, last, inner),
                       threads)
     finally:

@@ -26,6 +26,11 @@ cdef extern from "kernels.h" nogil:
         double sum
         double sum_low
 
+    ctypedef struct fs_open_part:
+        const void *x
+        void *y
+        const fs_carry *carry
+
     ctypedef struct fs_fetch:
         const char *from_ "from"
         const char *again
@@ -36,7 +41,8 @@ cdef extern from "kernels.h" nogil:
                      void *, const fs_fetch *) noexcept nogil
         void (*columns)(const void *, void *, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,
                         void *, Py_ssize_t) noexcept nogil
-        int (*reduce)(const void *, void *, Py_ssize_t, fs_carry *) noexcept nogil
+        int (*reduce)(const void *, void *, Py_ssize_t, fs_carry *,
+                      const fs_open_part *) noexcept nogil
         void (*merge)(fs_carry *, const fs_carry *) noexcept nogil
         void (*finish)(const void *, void *, Py_ssize_t, const fs_carry *) noexcept nogil
 

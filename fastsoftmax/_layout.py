@@ -24,7 +24,7 @@ Box = tuple[slice, ...]
 
 TILE_BYTES = 1 << 19
 PART = 1 << 14  # elements, as in _core
-LONG_ROW = 1 << 19  # bytes, as in _core
+GATHERED_ROW = 1 << 19  # bytes: the longest row that the kernels gather
 LEAST_PART = 64  # a part of a row is padded to this many elements
 
 
@@ -212,7 +212,7 @@ def _compute_in_place(
             return False
         adjacent = _innermost_stride(array, first, last) == array.itemsize
         size = math.prod(array.shape[outer:inner]) * array.itemsize
-        gathered = array is xt and last == inner and size <= LONG_ROW
+        gathered = array is xt and last == inner and size <= GATHERED_ROW
         if not (adjacent or gathered):
             return False
     # Leading axes that do not join the others are walked through one by one.

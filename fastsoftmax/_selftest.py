@@ -41,7 +41,7 @@ FUNCTIONS = tuple(BOUNDS)[:4]
 
 LENGTHS = (1, 3, 10, 33, 64, 257)
 COPIES = 5  # of the rows in one array: a whole group of short rows, and a part of one
-LONG_ROW = 270_000  # more than 2**19 bytes of halves: longer rows go in parts
+LONG_ROW = 70_000  # rows of more than 2**16 elements go in parts
 MOST_TOLD = 20  # failures
 
 

@@ -14,7 +14,7 @@ elements is -inf.
 Memory: both addresses are aligned to their element type, no further. `out` may be `x`, except for
 logsumexp; otherwise they must not overlap. Nothing is checked.
 
-Result: 0; or -1 where there was no memory for scratch space (at most 513 KiB, and only if `inner`
+Result: 0; or -1 where there was no memory for scratch space (at most 529 KiB, and only if `inner`
 is above 1), with nothing written and no Python exception set.
 
 Values: bit for bit those of `fastsoftmax.softmax(x, dim=1)` and so on, by the same kernels and

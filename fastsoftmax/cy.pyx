@@ -4,11 +4,11 @@ from libc.math cimport INFINITY
 from libc.stdlib cimport free, malloc
 
 from fastsoftmax._core cimport (
-    ALIGNMENT, LONG_ROW, PART, aligned, next_sample, strip_scratch, table,
+    ALIGNMENT, LONG_ROW, LongRows, aligned, next_sample, rows_by_parts, strip_scratch, table,
 )
 from fastsoftmax._kernels cimport (
-    FS_F32, FS_F64, FS_LOG_SOFTMAX, FS_LOGSUMEXP, FS_ROWS_SCRATCH, FS_SOFTMAX, fs_carry,
-    fs_kernels, fs_operation, fs_type,
+    FS_F32, FS_F64, FS_LOG_SOFTMAX, FS_LOGSUMEXP, FS_ROWS_SCRATCH, FS_SOFTMAX, fs_kernels,
+    fs_operation, fs_type,
 )
 
 
@@ -65,17 +65,17 @@ cdef int _run(
     cdef const fs_kernels *kernels = &table().kernels[<int> operation][<int> type]
     cdef Py_ssize_t size = 4 if type == FS_F32 else 8
     cdef Py_ssize_t results = 1 if operation == FS_LOGSUMEXP else n
-    cdef Py_ssize_t i
+    cdef LongRows job
     cdef char memory[FS_ROWS_SCRATCH + ALIGNMENT]
     if outer == 0 or n == 0 or inner == 0:
         return 0
     if inner > 1:
         return _columns(kernels, x, y, outer, n, inner, results, size)
-    if n * size <= LONG_ROW:
+    if n <= LONG_ROW:
         kernels.rows(x, y, outer, n, n, results, aligned(memory), NULL)
     else:
-        for i in range(outer):
-            _long_row(kernels, x + i * n * size, y + i * results * size, n, results, size)
+        job = LongRows(kernels, x, y, outer, n, size, n * size, results * size, results == 1)
+        rows_by_parts(&job, 0, outer)
     return 0
 
 
@@ -93,26 +93,3 @@ cdef int _columns(
                         inner, aligned(memory), ahead)
     free(memory)
     return 0
-
-
-cdef void _long_row(
-    const fs_kernels *kernels, const char *x, char *y, Py_ssize_t n, Py_ssize_t results,
-    Py_ssize_t size
-) noexcept nogil:
-    cdef Py_ssize_t parts = n // PART
-    cdef Py_ssize_t i
-    cdef bint kept = results > 1 and x != y
-    cdef fs_carry whole, carry
-    for i in range(parts):
-        kept = kernels.reduce(x + i * PART * size, y + i * PART * size if kept else NULL,
-                              PART if i < parts - 1 else n - i * PART, &carry)
-        if i == 0:
-            whole = carry
-        else:
-            kernels.merge(&whole, &carry)
-    if results == 1:
-        kernels.finish(x, y, 1, &whole)
-        return
-    for i in range(parts):
-        kernels.finish(NULL if kept else x + i * PART * size, y + i * PART * size,
-                       PART if i < parts - 1 else n - i * PART, &whole)

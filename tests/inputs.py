@@ -19,8 +19,8 @@ else:
 # Lanes of the widest vector any target has; those of the narrower ones divide it.
 WIDTH = {"float32": 16, "float64": 8, "float16": 16, "bfloat16": 16}
 
-# Rows longer than this are taken in blocks; 2**19 bytes of float32 or float64.
-LONG_ROW = {"float32": 131072, "float64": 65536, "float16": 131072, "bfloat16": 131072}
+# Rows longer than this are cut into parts.
+LONG_ROW = 65536
 
 # Beyond this gap to the maximum an exponential rounds to 0.
 LAST_GAP = {"float32": 104.0, "float64": 745.2, "float16": 17.4, "bfloat16": 93.0}
@@ -48,7 +48,7 @@ def sizes(dtype):
 
 def long_sizes(dtype):
     """Row lengths around the long row, and past several blocks of it."""
-    n = LONG_ROW[dtype]
+    n = LONG_ROW
     return [n - 1, n, n + 1, 2 * n + 1, 3 * n + 12345]
 
 

@@ -83,7 +83,7 @@ PATHS = {
     "rows": Path(7, lambda _: 300, _same, -1, _same),
     "columns": Path(37, lambda _: 65, _columns, 0, _turned),
     "middle dim": Path(38, lambda _: 21, _middle, 1, _from_middle),
-    "long rows": Path(3, lambda dtype: inputs.LONG_ROW[dtype] + 19, _same, -1, _same),
+    "long rows": Path(3, lambda dtype: inputs.LONG_ROW + 19, _same, -1, _same),
     "tall columns": Path(3, lambda _: 70_001, _columns, 0, _turned),
     "strided": Path(9, lambda _: 130, _every_second, -1, _same),
     "backwards": Path(9, lambda _: 33, _backwards, -1, _same),

@@ -172,12 +172,18 @@ def test_columns_far_apart_at_any_alignment(op, dtype):
 
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("op", OPS)
-def test_a_long_row_alone_and_in_a_batch(op, dtype):
-    n = 2 * inputs.LONG_ROW[dtype] + 333
-    x = inputs.normal(dtype, (3, n), seed=2)
-    whole = call(op, x)
-    for i in range(3):
-        assert same_bits(call(op, x[i].copy()), np.asarray(whole[i]))
+@pytest.mark.parametrize("odd", [None, 90.0, -np.inf, np.nan])
+def test_a_long_row_alone_and_in_a_batch(op, dtype, odd):
+    """Each waits while the next is read; also beside one that cannot be read once, and in place."""
+    for n in (inputs.LONG_ROW + 19, 2 * inputs.LONG_ROW + 333):
+        x = inputs.normal(dtype, (4, n), seed=2)
+        if odd is not None:
+            x[1, n - 5] = odd
+        whole = call(op, x)
+        for i in range(4):
+            assert same_bits(call(op, x[i].copy()), np.asarray(whole[i])), (n, i)
+        if op != "logsumexp":
+            assert same_bits(call(op, x, out=x), whole), n
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -222,7 +228,7 @@ def test_any_alignment(op, dtype):
 def test_in_place(op, dtype):
     shapes = [((1,), 0), ((45, 3), -1), ((45, 10), -1), ((7, 64), -1), ((3, 1000), -1)]
     shapes += [
-        ((1, 3 * inputs.LONG_ROW[dtype] + 5), -1),
+        ((1, 3 * inputs.LONG_ROW + 5), -1),
         ((100, 33), 0),
         ((3, 17, 40), 1),
         ((150_001, 3), 0),
@@ -246,6 +252,7 @@ parallel = fastsoftmax.show_config()["openmp"] != "no"
 rng = np.random.default_rng(0)
 for dtype in ("float32", "float64"):
     for shape, dim in [((1000, 257), -1), ((20011, 10), -1), ((1, 500003), -1), ((2, 200001), -1),
+                       ((1, 65537), -1), ((5, 70001), -1), ((3, 131073), -1), ((7, 9000), -1),
                        ((3, 257, 300), 1), ((257, 1000), 0), ((150001, 3), 0),
                        ((1000, 40, 30), (0, 2))]:
         x = rng.normal(size=shape).astype(dtype)

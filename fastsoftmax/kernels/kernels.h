@@ -65,10 +65,18 @@ typedef void (*fs_rows_fn)(const void *x, void *y, ptrdiff_t rows, ptrdiff_t n, 
 typedef void (*fs_columns_fn)(const void *x, void *y, ptrdiff_t columns, ptrdiff_t n, ptrdiff_t x_stride,
                               ptrdiff_t y_stride, void *scratch, ptrdiff_t ahead);
 
+/* A part of a long row that is to be finished, as fs_finish_fn has it. */
+typedef struct {
+    const void *x;
+    void *y;
+    const fs_carry *carry;
+} fs_open_part;
+
 /* A part of a long row: n adjacent elements, n >= 16, to their carry. y is NULL, or not x and has room for n
  * elements. If the result is 1, which it only is for FS_SOFTMAX and FS_SOFTMIN of float32 and float64, y has the
- * exponentials of the part; if it is 0, what y has is unspecified. */
-typedef int (*fs_reduce_fn)(const void *x, void *y, ptrdiff_t n, fs_carry *carry);
+ * exponentials of the part; if it is 0, what y has is unspecified. Meanwhile `open`, unless it is NULL, is finished:
+ * n elements of another row, in other memory, and not of FS_LOGSUMEXP. */
+typedef int (*fs_reduce_fn)(const void *x, void *y, ptrdiff_t n, fs_carry *carry, const fs_open_part *open);
 
 /* `into` becomes the carry of both parts. Merging in the order of the parts makes the result reproducible. */
 typedef void (*fs_merge_fn)(fs_carry *into, const fs_carry *from);

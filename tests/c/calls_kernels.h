@@ -68,25 +68,35 @@ static ptrdiff_t locate(const call *c, int row, int j, int stride) {
 /* The length of the part that begins at j. */
 static int part_at(const call *c, int j) { return c->n - j - c->part < LEAST_PART ? c->n - j : c->part; }
 
-static void run_parts(const call *c, const fs_kernels *kernels, const unsigned char *x, unsigned char *y) {
+/* As the callers do: each row is finished while the next is reduced, and the last by itself. */
+static void run_parts(const call *c, const fs_kernels *kernels, const unsigned char *x, unsigned char *y,
+                      size_t x_stride, size_t y_stride) {
     const size_t size = size_of(c->type);
-    fs_carry *carry = (fs_carry *)carry_arena.end - 1, *next = (fs_carry *)carry_arena.start;
-    unwritten(memset(carry, CANARY, sizeof *carry), sizeof *carry);
-    unwritten(memset(next, CANARY, sizeof *next), sizeof *next);
+    fs_carry *carry = (fs_carry *)carry_arena.end - 1, *next = (fs_carry *)carry_arena.start, *waiting = next + 1;
+    const fs_carry *whole = (const fs_carry *)((const char *)waiting + carry_arena.read_only);
     const int keep = x != y && c->op != FS_LOGSUMEXP && c->start % 2;
-    int kept = keep;
-    for (int j = 0; j < c->n; j += part_at(c, j)) {
-        kept &= kernels->reduce(x + size * (size_t)j, keep ? y + size * (size_t)j : NULL, part_at(c, j),
-                                j ? next : carry);
-        if (j) kernels->merge(carry, next);
+    fs_open_part open = {NULL, NULL, whole};
+    for (int row = 0; row < c->count; row++, x += size * x_stride, y += size * y_stride) {
+        unwritten(memset(carry, CANARY, sizeof *carry), sizeof *carry);
+        unwritten(memset(next, CANARY, sizeof *next), sizeof *next);
+        int kept = keep;
+        for (int j = 0; j < c->n; j += part_at(c, j)) {
+            const size_t at = size * (size_t)j;
+            const fs_open_part part = {open.x ? (const char *)open.x + at : NULL, (char *)open.y + at, whole};
+            kept &=
+                kernels->reduce(x + at, keep ? y + at : NULL, part_at(c, j), j ? next : carry, open.y ? &part : NULL);
+            if (j) kernels->merge(carry, next);
+        }
+        *waiting = *carry;
+        if (c->op == FS_LOGSUMEXP)
+            kernels->finish(x, y, c->n, whole);
+        else
+            open = (fs_open_part){kept ? NULL : x, y, whole};
     }
-    const fs_carry *whole = (const fs_carry *)((const char *)carry + carry_arena.read_only);
-    if (c->op == FS_LOGSUMEXP) {
-        kernels->finish(x, y, c->n, whole);
-        return;
+    for (int j = 0; open.y && j < c->n; j += part_at(c, j)) {
+        const size_t at = size * (size_t)j;
+        kernels->finish(open.x ? (const char *)open.x + at : NULL, (char *)open.y + at, part_at(c, j), whole);
     }
-    for (int j = 0; j < c->n; j += part_at(c, j))
-        kernels->finish(kept ? NULL : x + size * (size_t)j, y + size * (size_t)j, part_at(c, j), whole);
 }
 
 /* Makes the call. Where `record`, keeps the results in `found`; otherwise they must be what is found there. */
@@ -117,7 +127,7 @@ static void run(call c, int record) {
     const fs_fetch guarded = {(const char *)scratch_arena.end, (const char *)x_arena.end, 4096};
     enter(c.mode);
     if (c.form == PARTS)
-        run_parts(&c, kernels, x_seen, y);
+        run_parts(&c, kernels, x_seen, y, (size_t)x_stride, (size_t)y_stride);
     else if (c.form == ROWS)
         kernels->rows(x_seen, y, c.count, c.n, x_stride, y_stride, scratch, c.start % 2 ? &guarded : NULL);
     else

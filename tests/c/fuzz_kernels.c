@@ -20,7 +20,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         x_arena = new_arena(MAX_TILE * sizeof(double) + MARGIN);
         y_arena = new_arena(MAX_TILE * sizeof(double) + MARGIN);
         scratch_arena = new_arena(FS_SCRATCH);
-        carry_arena = new_arena(2 * sizeof(fs_carry));
+        carry_arena = new_arena(3 * sizeof(fs_carry));
     }
     bytes input = begin(data, size);
     call c = {.op = (fs_operation)(take(&input) % FS_OPERATIONS),
@@ -34,9 +34,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     tile.at_end = take(&input) & 1;
     tile.in_place = take(&input) & 1;
     tile.start = take(&input);
-    tile.count = c.form == PARTS
-                     ? 1
-                     : 1 + take(&input) % (tile.n * MAX_COUNT > MOST_ELEMENTS ? MOST_ELEMENTS / tile.n : MAX_COUNT);
+    tile.count = 1 + take(&input) % (tile.n * MAX_COUNT > MOST_ELEMENTS ? MOST_ELEMENTS / tile.n : MAX_COUNT);
     const int mode = take(&input) % MODES;
     draw_pool(&input, c.type, c.n);
 

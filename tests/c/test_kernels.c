@@ -34,14 +34,15 @@ static void test_tiles(call c, int target, int few) {
 
 static void test_parts(call c, int target) {
     const int parts[CUTS] = {c.n, (c.n + 1) / 2, (c.n + 2) / 3, 71, LEAST_PART};
-    c.count = 1;
     for (int i = 0; i < CUTS; i++) {
         c.cut = i;
         c.part = parts[i];
         if (c.part < LEAST_PART || c.part > c.n) continue;
-        for (int variant = 0; variant < 4; variant++) {
+        for (int variant = 0; variant < 6; variant++) {
             c.at_end = variant & 1;
-            c.in_place = variant >> 1;
+            c.in_place = variant / 2 == 1;
+            c.count = variant < 3 || 3 * (c.n + 8) > MAX_TILE ? 1 : 3;
+            c.x_gap = c.y_gap = c.count > 1 ? 3 : 0;
             for (c.start = variant; c.start < pool_size; c.start += variant ? 7 : 1) run(c, variant == 0);
         }
         judge(&c, target);
@@ -117,7 +118,7 @@ int main(int argc, char **argv) {
     x_arena = new_arena(MAX_TILE * sizeof(double) + MARGIN);
     y_arena = new_arena(MAX_TILE * sizeof(double) + MARGIN);
     scratch_arena = new_arena(FS_SCRATCH);
-    carry_arena = new_arena(2 * sizeof(fs_carry));
+    carry_arena = new_arena(3 * sizeof(fs_carry));
 
     for (size_t i = 0; asked.few && i < sizeof few / sizeof *few; i++) test_length(&asked, few[i]);
     for (int n = 1; !asked.few && n <= 70; n++) test_length(&asked, n);

@@ -43,9 +43,11 @@ static void run_operations(place *to, fs_type type, int n, int count) {
         kernels->columns(x, room(to, bytes), count, n, count, count, to->scratch, 0);
         if (n < 32) continue;
         fs_carry *carry = room(to, sizeof *carry), *next = room(to, sizeof *next);
-        kernels->reduce(x, NULL, 16, carry);
-        kernels->reduce((const char *)x + 16 * size_of(type), NULL, n - 16, next);
+        kernels->reduce(x, NULL, 16, carry, NULL);
+        kernels->reduce((const char *)x + 16 * size_of(type), NULL, n - 16, next, NULL);
         kernels->merge(carry, next);
+        const fs_open_part open = {x, room(to, bytes), carry};
+        kernels->reduce(x, NULL, n, next, one ? NULL : &open);
         kernels->finish(x, room(to, bytes), n, carry);
     }
     for (fs_backward op = 0; op < FS_BACKWARDS; op++) {

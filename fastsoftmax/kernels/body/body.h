@@ -60,9 +60,8 @@ enum { GROUP_BYTES = 16 * 1024, READ_GROUP_BYTES = 64 * 1024 };
 enum { ALL_OPEN = OPEN_ROW == 1 };
 
 /* Groups of longer rows do not stay open (rows.h): the second cache would no longer have what ends them, exponentials
- * of the type that is computed in, or the rows beside their results. (Callers that cut rows of more than 512 KiB into
- * parts never come to the first limit.) */
-enum { OPEN_SOFTMAX_BYTES = 640 * 1024, OPEN_LOG_BYTES = 256 * 1024 };
+ * of the type that is computed in, or the rows beside their results. */
+enum { OPEN_BYTES = 640 * 1024 };
 
 /* What rows of softmax and of the gradients are fetched ahead, in elements: rows, or as much of a long one, which is
  * soon reached. */

@@ -41,15 +41,16 @@ static NEVER_INLINE void S(softmax_columns)(const S(elem) *x, S(elem) *y, ptrdif
         COLUMNS;                                                                                                     \
         fpenv_leave(callers);                                                                                        \
     }                                                                                                                \
-    static int S(fs_##NAME##_reduce)(const void *x, void *y, ptrdiff_t n, fs_carry *carry) {                         \
+    static int S(fs_##NAME##_reduce)(const void *x, void *y, ptrdiff_t n, fs_carry *carry,                           \
+                                     const fs_open_part *open) {                                                     \
         const fs_fpenv callers = fpenv_enter();                                                                      \
-        const int kept = S(reduce_part)(x, y, n, carry, OP);                                                         \
+        const int kept = S(reduce_part)(x, y, n, carry, open, OP);                                                   \
         fpenv_leave(callers);                                                                                        \
         return kept;                                                                                                 \
     }                                                                                                                \
     static void S(fs_##NAME##_finish)(const void *x, void *y, ptrdiff_t n, const fs_carry *carry) {                  \
         const fs_fpenv callers = fpenv_enter();                                                                      \
-        S(finish_part)(x, y, n, carry, OP);                                                                          \
+        S(finish)(x, y, n, carry, OP);                                                                               \
         fpenv_leave(callers);                                                                                        \
     }
 

@@ -194,7 +194,7 @@ static ALWAYS_INLINE void S(rows_log_softmax)(const S(elem) *x, S(elem) *y, ptrd
     const ptrdiff_t together = S(rows_together)(n, GROUP_BYTES / (ptrdiff_t)sizeof *x);
     /* reading once leaves the loop registers enough for short rows too */
     const int from = T(LOGS_ONCE) ? 1 : OPEN_ROW;
-    const int stays_open = S(may_stay_open)() && n >= from && !fetch && n * (ptrdiff_t)sizeof *x <= OPEN_LOG_BYTES;
+    const int stays_open = S(may_stay_open)() && n >= from && !fetch && n * (ptrdiff_t)sizeof *x <= OPEN_BYTES;
     S(open_group) open = {.count = 0};
     int once = S(seems_ordinary)(x, n);
     for (ptrdiff_t first = 0; first < rows; first += together) {

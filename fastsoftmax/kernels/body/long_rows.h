@@ -1,6 +1,6 @@
-/* Parts of a row too long for one thread's cache: each part to its carry, the carries into one, each part finished.
- * The exponentials wait in the result, if it has room for them and all of the row is ordinary; else they are taken
- * twice.
+/* Parts of a long row, which threads may share: each part to its carry, the carries into one, each part finished. The
+ * exponentials wait in the result, if it has room for them and all of the row is ordinary; else they are taken twice.
+ * As with groups of rows (rows.h), one row may be finished while the next is read.
  *
  * Included once for each element type S, computed in T; see body.h. */
 
@@ -16,22 +16,86 @@ static ALWAYS_INLINE double S(first_lane)(v_f64 v) {
     return lane[0];
 }
 
+/* The end of a part: of log_softmax, or of softmax where its exponentials wait in y. */
+static NEVER_INLINE void S(end_of_part)(const fs_open_part *part, int is_log, S(open_row) *row) {
+    const T(v) top = T(set1)((T(elem))part->carry->top);
+    const T(rest) rest = T(rest_of_carry)(part->carry, top);
+    if (is_log) {
+        *row = (S(open_row)){.x = part->x, .y = part->y, .ending = {top, T(log_tail)(top, &rest)}};
+    } else {
+        T(sum) sum = rest.sum;
+        T(refer_to_ordinary)(&sum, top);
+        const T(factor) factor = T(reciprocal)(&sum);
+        *row = (S(open_row)){.e = S(exp_store)(part->y, NULL, 0), .y = part->y, .ending = {factor.hi, factor.lo}};
+    }
+}
+
+/* Of softmax, where they do not. */
+static NEVER_INLINE void S(exp_part_again)(const fs_open_part *part, ptrdiff_t n, int negate) {
+    const T(v) top = T(set1)((T(elem))part->carry->top);
+    const T(rest) rest = T(rest_of_carry)(part->carry, top);
+    S(row_exp_scale)(part->x, part->y, n, T(make_reference)(top), T(reciprocal)(&rest.sum), negate);
+}
+
+/* All of a part at once. */
+static ALWAYS_INLINE void S(end_part)(const S(open_row) *row, ptrdiff_t n, const int is_log) {
+    if (is_log)
+        S(end_row)(row, n, row->y, FS_LOG_SOFTMAX);
+    else if (S(is_stored)(row->e))
+        S(end_row)(row, n, NULL, FS_SOFTMAX);
+}
+
+static NEVER_INLINE void S(finish_part)(const fs_open_part *part, ptrdiff_t n, int is_log, int negate) {
+    S(open_row) row;
+    if (part->x && !is_log) {
+        S(exp_part_again)(part, n, negate);
+    } else {
+        S(end_of_part)(part, is_log, &row);
+        S(end_part)(&row, n, is_log);
+    }
+}
+
+/* logsumexp needs no more than the carry. */
+static ALWAYS_INLINE void S(finish_logsumexp)(S(elem) *y, const fs_carry *carry) {
+    const T(v) top = T(set1)((T(elem))carry->top);
+    const T(rest) rest = T(rest_of_carry)(carry, top);
+    T(elem) result = S(first_element)(T(logsumexp)(top, &rest));
+    if (S(is_infinite)((T(elem))carry->top)) result = (T(elem))(carry->others + carry->top);
+    S(store_one)(y, result);
+}
+
+/* What of another part is to be ended while one is read: nothing, where that has to be done before. */
+static ALWAYS_INLINE S(open_row)
+    S(part_meanwhile)(const fs_open_part *part, ptrdiff_t n, const int is_log, int negate) {
+    S(open_row) row = S(no_row)();
+    if (!part) return row;
+    if (!S(may_stay_open)() || (part->x && !is_log))
+        S(finish_part)(part, n, is_log, negate);
+    else
+        S(end_of_part)(part, is_log, &row);
+    return row;
+}
+
 /* The sum of a part and its maximum; by reading once if it is ordinary, as columns are (column_passes.h). Then e,
- * unless it is NULL, gets its exponentials, and *kept is 1: they are all relative to ordinary_reference. */
-static NEVER_INLINE T(elem)
-    S(part_exp)(const S(elem) *x, T(elem) *e, ptrdiff_t n, int negate, T(sum) *sum, int *kept) {
+ * unless it is NULL, gets its exponentials, and *kept is 1: they are all relative to ordinary_reference. Meanwhile
+ * `open` is ended. */
+static ALWAYS_INLINE T(elem) S(part_exp)(const S(elem) *x, T(elem) *e, ptrdiff_t n, int negate,
+                                         const S(open_row) *open, T(sum) *sum, int *kept) {
     enum { NEXT = 4 * T(LANES) };
     const S(how) how = {.negate = negate}, once = {.negate = negate, .ordinary = 1, .bounded = 1};
-    const S(how) keep = {.negate = negate, .ordinary = 1, .bounded = 1, .kept = 1};
+    const S(how) keep = {.negate = negate, .ordinary = 1, .bounded = 1, .kept = 1, .ends = FS_SOFTMAX};
     const S(fetched) next = {x + T(READ_AHEAD), NULL};
     T(row_sums) sums;
     S(bounds) bounds;
     int ordinary = S(seems_ordinary)(x, n < NEXT ? n : NEXT); /* what is read next */
+    const int keeps = ordinary && S(is_stored)(e) && e;
+    if (!keeps && open->y) S(end_row)(open, n, NULL, FS_SOFTMAX);
     if (ordinary) {
         const T(reference) ref = T(ordinary_reference)();
-        if (S(is_stored)(e) && e) {
+        if (keeps) {
             const S(fetched) both = {next.next, (const void *)(e + STORE_AHEAD)};
-            T(put_row_exp_sum)(&sums, 0, S(row_exp)(x, e, n, ref, both, &bounds, S(no_row)(), keep));
+            const S(open_row) other = S(may_stay_open)() ? *open : S(no_row)();
+            T(put_row_exp_sum)(&sums, 0, S(row_exp)(x, e, n, ref, both, &bounds, other, keep));
         } else {
             T(put_row_exp_sum)(&sums, 0, S(row_exp)(x, NULL, n, ref, next, &bounds, S(no_row)(), once));
         }
@@ -52,26 +116,12 @@ static NEVER_INLINE T(elem)
     return top;
 }
 
-static ALWAYS_INLINE int S(reduce_part)(const S(elem) *x, S(elem) *y, ptrdiff_t n, fs_carry *carry, fs_operation op) {
-    enum { NEXT = 4 * T(LANES) };
-    T(rest) rest = {.others = {set1_f64(-1)}};
-    T(elem) top;
-    int kept = 0;
-    if (op == FS_SOFTMAX || op == FS_SOFTMIN) {
-        T(elem) *const e = y ? S(exp_store)(y, NULL, n) : NULL;
-        top = S(part_exp)(x, e, n, op == FS_SOFTMIN, &rest.sum, &kept);
-    } else {
-        /* as in a group of one row, the next part is fetched meanwhile, which the same thread takes as a rule */
-        const S(group) part = S(read_group)(x, 1, n, n, 0, NULL);
-        int once = S(seems_ordinary)(x, n < NEXT ? n : NEXT);
-        const T(v) tops = S(group_log)(&part, NULL, &once, &rest);
-        rest.sum = T(rest_sum)(&rest, tops);
-        top = S(first_element)(tops);
-    }
+static ALWAYS_INLINE void S(put_carry)(fs_carry *carry, const S(elem) *x, ptrdiff_t n, T(elem) top,
+                                       const T(rest) *rest) {
     carry->top = top;
-    carry->others = S(first_lane)(rest.others[0]);
-    carry->sum = S(first_lane)(rest.sum.hi[0]);
-    carry->sum_low = T(sum_low)(&rest.sum);
+    carry->others = S(first_lane)(rest->others[0]);
+    carry->sum = S(first_lane)(rest->sum.hi[0]);
+    carry->sum_low = T(sum_low)(&rest->sum);
     if (S(is_infinite)(top)) {
         /* The sum is NaN for certain and tells nothing: look. A part that is all -inf adds nothing to its row. */
         const T(elem) nan_or_top = S(infinite_logsumexp)(x, n, 1, top);
@@ -82,7 +132,33 @@ static ALWAYS_INLINE int S(reduce_part)(const S(elem) *x, S(elem) *y, ptrdiff_t 
         carry->others = carry->sum;
     }
     if (carry->others != carry->others) carry->sum = carry->others;
+}
+
+/* Shared by softmax and softmin (`negate`). */
+static NEVER_INLINE int S(reduce_softmax)(const S(elem) *x, S(elem) *y, ptrdiff_t n, fs_carry *carry,
+                                          const fs_open_part *open, int negate) {
+    T(elem) *const e = y ? S(exp_store)(y, NULL, n) : NULL;
+    T(rest) rest = {.others = {set1_f64(-1)}};
+    const S(open_row) row = S(part_meanwhile)(open, n, 0, negate);
+    int kept;
+    const T(elem) top = S(part_exp)(x, e, n, negate, &row, &rest.sum, &kept);
+    S(put_carry)(carry, x, n, top, &rest);
     return kept;
+}
+
+/* Shared by log_softmax and logsumexp. */
+static NEVER_INLINE void S(reduce_log)(const S(elem) *x, ptrdiff_t n, fs_carry *carry, const fs_open_part *open) {
+    enum { NEXT = 4 * T(LANES) };
+    /* as in a group of one row, the next part is fetched meanwhile, which the same thread takes as a rule */
+    const S(group) part = S(read_group)(x, 1, n, n, 0, NULL);
+    const S(open_row) row = S(part_meanwhile)(open, n, 1, 0);
+    S(open_group) other = {.x = row.x, .y = row.y, .count = row.y ? 1 : 0};
+    if (row.y) S(set_ending)(&other, row.ending.a, row.ending.b);
+    int once = S(seems_ordinary)(x, n < NEXT ? n : NEXT);
+    T(rest) rest;
+    const T(v) tops = S(group_log)(&part, &other, &once, &rest);
+    rest.sum = T(rest_sum)(&rest, tops);
+    S(put_carry)(carry, x, n, (T(elem))S(first_element)(tops), &rest);
 }
 
 /* x * 2**n, rounded once at most */
@@ -146,25 +222,19 @@ static ALWAYS_INLINE void S(merge_parts)(fs_carry *into, const fs_carry *from) {
     }
 }
 
-static ALWAYS_INLINE void S(finish_part)(const S(elem) *x, S(elem) *y, ptrdiff_t n, const fs_carry *carry,
-                                         fs_operation op) {
-    const T(v) top = T(set1)((T(elem))carry->top);
-    const T(rest) rest = T(rest_of_carry)(carry, top);
-    if (op == FS_LOGSUMEXP) {
-        T(elem) result = S(first_element)(T(logsumexp)(top, &rest));
-        if (S(is_infinite)((T(elem))carry->top)) result = (T(elem))(carry->others + carry->top);
-        S(store_one)(y, result);
-    } else if (op == FS_LOG_SOFTMAX) {
-        const S(open_row) row = {.x = x, .y = y, .ending = {top, T(log_tail)(top, &rest)}};
-        S(end_row)(&row, n, y, FS_LOG_SOFTMAX);
-    } else if (x) {
-        S(row_exp_scale)(x, y, n, T(make_reference)(top), T(reciprocal)(&rest.sum), op == FS_SOFTMIN);
-    } else {
-        T(sum) sum = rest.sum;
-        T(refer_to_ordinary)(&sum, top);
-        const T(elem) *e = S(exp_store)(y, NULL, n);
-        const T(factor) factor = T(reciprocal)(&sum);
-        const S(open_row) row = {.e = e, .y = y, .ending = {factor.hi, factor.lo}};
-        if (S(is_stored)(e)) S(end_row)(&row, n, NULL, FS_SOFTMAX);
-    }
+/* Types: S, computed in T. Max error, range: as for rows. Aliasing: see fs_reduce_fn and fs_finish_fn (kernels.h). */
+static ALWAYS_INLINE int S(reduce_part)(const S(elem) *x, S(elem) *y, ptrdiff_t n, fs_carry *carry,
+                                        const fs_open_part *open, const fs_operation op) {
+    if (op == FS_SOFTMAX || op == FS_SOFTMIN) return S(reduce_softmax)(x, y, n, carry, open, op == FS_SOFTMIN);
+    S(reduce_log)(x, n, carry, open);
+    return 0;
+}
+
+static ALWAYS_INLINE void S(finish)(const S(elem) *x, S(elem) *y, ptrdiff_t n, const fs_carry *carry,
+                                    const fs_operation op) {
+    const fs_open_part part = {x, y, carry};
+    if (op == FS_LOGSUMEXP)
+        S(finish_logsumexp)(y, carry);
+    else
+        S(finish_part)(&part, n, op == FS_LOG_SOFTMAX, op == FS_SOFTMIN);
 }

@@ -97,9 +97,8 @@ static ALWAYS_INLINE void S(rows_softmax)(const S(elem) *x, S(elem) *y, ptrdiff_
         stored && (n <= fit || !in_place) && S(seems_ordinary)(x, n) && (!scale || are_moderate(scale, rows, n));
     const int in_scratch = S(exp_store)(y, scratch, n) == scratch || (once && in_place);
     /* then the next group's exponentials are in the other half of scratch memory, so that a group has no more */
-    const int stays_open = S(may_stay_open)() && n >= OPEN_ROW &&
-                           n * (ptrdiff_t)sizeof *scratch <= OPEN_SOFTMAX_BYTES && stored && !fetch &&
-                           (!in_scratch || n <= half);
+    const int stays_open = S(may_stay_open)() && n >= OPEN_ROW && n * (ptrdiff_t)sizeof *scratch <= OPEN_BYTES &&
+                           stored && !fetch && (!in_scratch || n <= half);
     const ptrdiff_t elements = stays_open ? half : fit;
     const ptrdiff_t together = S(rows_together)(n, in_scratch ? elements : GROUP_BYTES / (ptrdiff_t)sizeof *y);
     S(open_group) open = {.count = 0};
