@@ -6,11 +6,12 @@ The arrays come checked; what is contiguous goes straight to the kernels, the re
 
 cimport numpy as cnp
 from cpython.long cimport PyLong_AsLongAndOverflow
+from cpython.pyport cimport PY_SSIZE_T_MAX
 from cython.parallel cimport prange, threadid
 from libc.stdlib cimport free
 
 from fastsoftmax._core cimport (
-    TILE, aligned, ceil_div, columns_of_tile, overlap, rows_of_tile, scratch, table, type_of,
+    aligned, ceil_div, columns_of_tile, overlap, rows_of_tile, scratch, table, type_of,
 )
 from fastsoftmax._kernels cimport (
     FS_BACKWARD_SCRATCH,
@@ -25,8 +26,8 @@ from fastsoftmax._core import _empty
 cnp.import_array()
 
 cdef enum:
-    LARGE = 8 << 20     # bytes: results that few caches keep; their rows are stored past them
-    STREAMED = 1 << 20  # bytes: a tile of those, so large that the kernels do so
+    LARGE = 8 << 20     # bytes: results that few caches keep
+    STREAMED = 1 << 20  # bytes: of tiles so large the kernels store the rows past the caches
     COLUMNS = 512       # the most columns of a tile
 
 # An array (outer, n, inner): its memory, and the strides in bytes of the first two.
@@ -45,8 +46,9 @@ cdef int _rows(
     Py_ssize_t itemsize, int threads
 ) except -1:
     """Tiles of whole groups of rows."""
-    cdef Py_ssize_t least = STREAMED // itemsize if rows * n * itemsize >= LARGE else TILE
-    cdef Py_ssize_t tile = rows_of_tile(rows, n, least, threads)
+    cdef bint is_large = rows * n * itemsize >= LARGE
+    cdef Py_ssize_t most = PY_SSIZE_T_MAX if is_large else STREAMED // itemsize - 1
+    cdef Py_ssize_t tile = rows_of_tile(rows, n, most, threads)
     cdef Py_ssize_t tiles = ceil_div(rows, tile)
     cdef Py_ssize_t i
     cdef void *memory = scratch(threads, FS_ROWS_SCRATCH)

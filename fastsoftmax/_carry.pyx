@@ -8,7 +8,7 @@ from libc.stdint cimport uint16_t, uint32_t, uint64_t
 
 from fastsoftmax._core cimport PART, table, type_of
 from fastsoftmax._kernels cimport (
-    FS_F32, FS_F64, fs_carry, fs_kernels, fs_lines, fs_loss_kernels, fs_wanted,
+    FS_F32, FS_F64, fs_carry, fs_kernels, fs_lines, fs_loss_kernels, fs_part, fs_wanted,
 )
 
 import numpy as np
@@ -87,10 +87,12 @@ def finish(
     """
     cdef const fs_kernels *kernels = _kernels(operation, FS_F32 if sizeof(real) == 4 else FS_F64)
     cdef Py_ssize_t row
+    cdef fs_part part
     with nogil:
         for row in range(rows.shape[0]):
-            kernels.finish(&rows[row, 0], &results[row, 0], rows.shape[1],
+            part = fs_part(&rows[row, 0], NULL, &results[row, 0],
                            <const fs_carry *> &carries[row, 0])
+            kernels.finish(&part, rows.shape[1])
 
 
 def turn(const element[:, :] x, element[:, :] y):

@@ -3,7 +3,7 @@
 
 cimport numpy as cnp
 
-from fastsoftmax._kernels cimport FS_SCRATCH, fs_kernels, fs_table
+from fastsoftmax._kernels cimport FS_SCRATCH, fs_kernels, fs_operation, fs_table
 
 cdef enum:
     LONG_ROW = 65536   # elements: a longer row is cut, so that threads may share it
@@ -20,30 +20,35 @@ cdef inline Py_ssize_t ceil_div(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
 
 
 cdef inline Py_ssize_t rows_of_tile(
-    Py_ssize_t rows, Py_ssize_t n, Py_ssize_t least, int threads
+    Py_ssize_t rows, Py_ssize_t n, Py_ssize_t most, int threads
 ) noexcept nogil:
-    """Rows of n elements to a tile: as many for each thread, of at least `least` elements.
+    """Rows of n elements to a tile: an equal share for each thread, of TILE to `most` elements.
 
-    Whole groups of rows: a kernel works on up to 16 at once, of long ones on GROUP elements.
+    Rounded up to whole groups of rows: a kernel works on up to 16 at once, of long ones on GROUP
+    elements. One group may have more than `most`.
     """
     cdef Py_ssize_t group = max(<Py_ssize_t> 1, min(<Py_ssize_t> 16, GROUP // n))
-    return max(ceil_div(ceil_div(rows, threads), group), ceil_div(least, n * group)) * group
+    cdef Py_ssize_t share = ceil_div(ceil_div(rows, threads), group)
+    return group * max(<Py_ssize_t> 1, min(max(share, ceil_div(TILE, n * group)),
+                                           most // (n * group)))
 
 
 cdef inline Py_ssize_t columns_of_tile(
     Py_ssize_t samples, Py_ssize_t n, Py_ssize_t inner, Py_ssize_t most, int threads
 ) noexcept nogil:
-    """Columns of n elements to a tile, at most `most`, a multiple of 16: as many for each thread.
+    """Columns of n elements to a tile: an equal share for each thread, at most `most`.
 
-    Few samples are each cut into as many tiles as give every thread the same number of them.
+    Both are multiples of 16. Samples that are less than four for each thread are cut into the
+    fewest pieces of which every thread gets the same number; of more, some threads just get one
+    more than others.
     """
-    cdef Py_ssize_t share = inner, a = samples, b = threads
+    cdef Py_ssize_t share = inner, gcd = samples, other = threads
     if threads == 1:
         return most
     if samples < 4 * threads:
-        while b:
-            a, b = b, a % b
-        share = ceil_div(inner, threads // a)  # a divides both
+        while other:
+            gcd, other = other, gcd % other
+        share = ceil_div(inner, threads // gcd)  # samples * (threads // gcd): a multiple of threads
     share = ceil_div(share, ceil_div(share, most))
     return min(most, max(ceil_div(share, 16), ceil_div(TILE, 16 * n)) * 16)
 
@@ -73,14 +78,14 @@ cdef inline Py_ssize_t next_sample(
     return sample if sample * size <= NEXT_SAMPLE and samples * sample * size >= FAR else 0
 
 
-# Rows longer than LONG_ROW, of adjacent elements of `size` bytes; strides are in bytes. They may be
-# in place, or overlap nowhere.
+# Rows longer than LONG_ROW, of adjacent elements of `size` bytes; strides are in bytes. y is x,
+# with equal strides, or shares no memory with it.
 cdef struct LongRows:
     const fs_kernels *kernels
     const char *x
     char *y
     Py_ssize_t rows, n, size, x_stride, y_stride
-    bint one_result  # a row, for logsumexp
+    fs_operation operation
 
 
 cdef void rows_by_parts(const LongRows *job, Py_ssize_t first, Py_ssize_t last) noexcept nogil

@@ -172,8 +172,8 @@ def _compute(int operation, cnp.ndarray x, cnp.ndarray y):
     """Run an operation on x of shape (outer, n, inner), none of them 0.
 
     y has that shape too, or (outer, 1, inner) for logsumexp. Both have one dtype. Where inner is 1,
-    the elements along n are adjacent (those of x may lie in any steps where a row has few bytes),
-    else those along inner.
+    the elements along n are adjacent (in rows of up to `_layout.GATHERED_ROW` bytes, those of x may
+    lie in any steps), else those along inner.
     """
     cdef int threads = begin_team(cnp.PyArray_SIZE(x))
     try:
@@ -297,7 +297,7 @@ cdef object _direct(fs_operation operation, object input, object dim, bint keepd
             job = LongRows(&_table.kernels[<int> operation][type],
                            <const char *> cnp.PyArray_DATA(x), <char *> cnp.PyArray_DATA(y), outer,
                            n, cnp.PyArray_ITEMSIZE(x), n * cnp.PyArray_ITEMSIZE(x),
-                           last * cnp.PyArray_ITEMSIZE(x), operation == FS_LOGSUMEXP)
+                           last * cnp.PyArray_ITEMSIZE(x), operation)
             _long_rows(&job, threads)
         else:
             _run_team(operation, type, x.reshape(outer, n, inner), y.reshape(outer, last, inner),

@@ -26,8 +26,9 @@ cdef extern from "kernels.h" nogil:
         double sum
         double sum_low
 
-    ctypedef struct fs_open_part:
+    ctypedef struct fs_part:
         const void *x
+        const void *e
         void *y
         const fs_carry *carry
 
@@ -41,10 +42,9 @@ cdef extern from "kernels.h" nogil:
                      void *, const fs_fetch *) noexcept nogil
         void (*columns)(const void *, void *, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,
                         void *, Py_ssize_t) noexcept nogil
-        int (*reduce)(const void *, void *, Py_ssize_t, fs_carry *,
-                      const fs_open_part *) noexcept nogil
+        int (*reduce)(const void *, void *, Py_ssize_t, fs_carry *, const fs_part *) noexcept nogil
         void (*merge)(fs_carry *, const fs_carry *) noexcept nogil
-        void (*finish)(const void *, void *, Py_ssize_t, const fs_carry *) noexcept nogil
+        void (*finish)(const fs_part *, Py_ssize_t) noexcept nogil
 
     ctypedef struct fs_lines:
         Py_ssize_t count
@@ -68,6 +68,8 @@ cdef extern from "kernels.h" nogil:
         void (*put)(const double *, Py_ssize_t, void *) noexcept nogil
         void (*scaled)(const void *, void *, const fs_lines *, const double *,
                        void *) noexcept nogil
+        void (*class_gradients)(void *, const fs_lines *, const int64_t *, const double *,
+                                double *) noexcept nogil
         void (*place)(void *, const fs_lines *, const int64_t *, const double *) noexcept nogil
         void (*subtract)(void *, const void *, const fs_lines *, const fs_wanted *,
                          const int64_t *, const double *) noexcept nogil

@@ -7,12 +7,14 @@
 # a whole Cython would ask PyGILState_Check, which says yes to everything once there is a
 # sub-interpreter, and let go of the GIL a second time, which ends the process.
 
+from cpython.pyport cimport PY_SSIZE_T_MAX
 from cython.parallel cimport prange, threadid
 from libc.stdint cimport uint16_t, uintptr_t
 from libc.stdlib cimport free, malloc
 
 from fastsoftmax._kernels cimport (
-    FS_LOGSUMEXP, FS_ROWS_SCRATCH, fs_carry, fs_fetch, fs_kernels, fs_open_part, fs_operation,
+    FS_LOGSUMEXP, FS_ROWS_SCRATCH, FS_SOFTMAX, FS_SOFTMIN, fs_carry, fs_fetch, fs_kernels,
+    fs_operation, fs_part,
 )
 
 # What the loops run over: the type only tells them the size of an element.
@@ -24,7 +26,7 @@ ctypedef fused real:
 cdef enum:
     GATHERED = 2048    # elements: of rows to be brought together; the first cache has the next too
     WINDOW = 4096      # parts whose carries are in memory at a time
-    WAITING = 655360   # bytes: of a row whose results may wait until the next is read
+    WAITING = 655360   # bytes: of rows that a cache keeps until the next is read (as OPEN_BYTES)
     PAGE = 4096        # bytes: addresses that agree within a page hinder each other
 
 
@@ -59,7 +61,7 @@ cdef int _rows(
     cdef Py_ssize_t rows = x.shape[0], n = x.shape[1]
     cdef Py_ssize_t x_stride = x.strides[0] // <Py_ssize_t> sizeof(real)
     cdef Py_ssize_t y_stride = y.strides[0] // <Py_ssize_t> sizeof(real)
-    cdef Py_ssize_t tile = rows_of_tile(rows, n, TILE, threads)
+    cdef Py_ssize_t tile = rows_of_tile(rows, n, PY_SSIZE_T_MAX, threads)
     cdef Py_ssize_t tiles = ceil_div(rows, tile)
     cdef Py_ssize_t i
     cdef void *memory = scratch(threads, FS_ROWS_SCRATCH)
@@ -72,7 +74,8 @@ cdef int _rows(
 
 
 cdef int _gathered_rows(
-    const fs_kernels *kernels, const real[:, :] x, real[:, :] y, int threads
+    fs_operation operation, const fs_kernels *kernels, const real[:, :] x, real[:, :] y,
+    int threads
 ) except -1:
     """Rows, as those above, whose elements are not adjacent: a tile of them is brought together."""
     cdef Py_ssize_t rows = x.shape[0], n = x.shape[1]
@@ -86,17 +89,17 @@ cdef int _gathered_rows(
     cdef void *memory = scratch(threads, room)
     for i in prange(tiles, num_threads=threads, use_threads_if=threads > 1,
                     schedule="static", nogil=True):
-        _gathered_tile(kernels, <const char *> &x[i * tile, 0], <char *> &y[i * tile, 0], tile,
-                       min(tile, rows - i * tile), n, x.strides[0], step, y_stride, sizeof(real),
-                       y.shape[1] == 1, aligned(memory) + threadid() * room)
+        _gathered_tile(operation, kernels, <const char *> &x[i * tile, 0],
+                       <char *> &y[i * tile, 0], tile, min(tile, rows - i * tile), n, x.strides[0],
+                       step, y_stride, sizeof(real), aligned(memory) + threadid() * room)
     free(memory)
     return 0
 
 
 cdef void _gathered_tile(
-    const fs_kernels *kernels, const char *x, char *y, Py_ssize_t tile, Py_ssize_t rows,
-    Py_ssize_t n, Py_ssize_t x_stride, Py_ssize_t step, Py_ssize_t y_stride, Py_ssize_t size,
-    bint one_result, char *memory
+    fs_operation operation, const fs_kernels *kernels, const char *x, char *y, Py_ssize_t tile,
+    Py_ssize_t rows, Py_ssize_t n, Py_ssize_t x_stride, Py_ssize_t step, Py_ssize_t y_stride,
+    Py_ssize_t size, char *memory
 ) noexcept nogil:
     """A tile of `rows` rows, x_stride bytes apart.
 
@@ -110,7 +113,7 @@ cdef void _gathered_tile(
     for i in range(rows):
         _table.gather(x + i * x_stride, size, step, gathered + i * n * size, n)
     if n > LONG_ROW:
-        job = LongRows(kernels, gathered, y, rows, n, size, n * size, y_stride * size, one_result)
+        job = LongRows(kernels, gathered, y, rows, n, size, n * size, y_stride * size, operation)
         rows_by_parts(&job, 0, rows)
         return
     fetch.from_ = x + tile * x_stride + (0 if step > 0 else (n - 1) * step * size)
@@ -183,103 +186,160 @@ cdef Py_ssize_t _part_size(const LongRows *job, Py_ssize_t part) noexcept nogil:
     return PART if part < job.n // PART - 1 else job.n - part * PART
 
 
-cdef void rows_by_parts(const LongRows *job, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
-    """Rows `first` to `last`, by one thread; a part is finished while that of the next is reduced.
+cdef fs_part _part(const LongRows *job, const fs_part *row, Py_ssize_t i) noexcept nogil:
+    """Part i of a row."""
+    cdef Py_ssize_t place = i * PART * job.size
+    cdef const char *x = <const char *> row.x
+    cdef const char *e = <const char *> row.e
+    if e != NULL:
+        e += place
+    return fs_part(x + place, e, (<char *> row.y) + place, row.carry)
 
-    Exponentials wait in y, unless it is x, or the kernel finds that they cannot.
+
+cdef bint _has_exponentials(const LongRows *job) noexcept nogil:
+    return job.operation == FS_SOFTMAX or job.operation == FS_SOFTMIN
+
+
+cdef char *_room_in_place(const LongRows *job, Py_ssize_t rows) noexcept nogil:
+    """Memory for the exponentials of rows in place, or NULL: without, they are taken twice."""
+    cdef Py_ssize_t size = job.n * job.size
+    if job.x != job.y or size > WAITING or not _has_exponentials(job):
+        return NULL
+    return <char *> malloc(rows * size)
+
+
+cdef fs_part _row(const LongRows *job, Py_ssize_t row, char *room, Py_ssize_t i) noexcept nogil:
+    """A row as it is to be reduced: e is where exponentials may go, y or the i-th place of `room`.
+
+    Narrow types have none, whatever is said of them here.
     """
-    cdef const char *x
-    cdef char *y
-    cdef Py_ssize_t row, i, place
-    cdef bint waits = not job.one_result and job.n * job.size <= WAITING, kept
-    cdef fs_carry part, whole, waiting  # the last is that of the row that waits, as `open` is
-    cdef fs_open_part open
-    cdef const char *open_x = NULL
-    cdef char *open_y = NULL
-    open.carry = &waiting
+    cdef const char *x = job.x + row * job.x_stride
+    cdef char *y = job.y + row * job.y_stride
+    cdef char *e = room
+    if room != NULL:
+        e += i * job.n * job.size
+    if x != y and _has_exponentials(job):
+        e = y
+    return fs_part(x, e, y, NULL)
+
+
+cdef void _finish_row(const LongRows *job, const fs_part *row) noexcept nogil:
+    cdef Py_ssize_t i
+    cdef fs_part part
+    for i in range(job.n // PART):
+        part = _part(job, row, i)
+        job.kernels.finish(&part, _part_size(job, i))
+
+
+cdef void rows_by_parts(const LongRows *job, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+    """Rows `first` to `last`, by one thread.
+
+    A row that a cache keeps waits: its part i is finished while part i of the next row is reduced.
+    In place it takes twice as much of the cache.
+    """
+    cdef Py_ssize_t size = job.n * job.size * (2 if job.x == job.y else 1)
+    cdef bint waits = job.operation != FS_LOGSUMEXP and size <= WAITING
+    cdef bint is_open = False, kept
+    cdef Py_ssize_t row, i
+    cdef char *room = _room_in_place(job, 2 if waits else 1)
+    cdef fs_carry found, whole, whole_of_open
+    cdef fs_part now, open, part, part_of_open
     for row in range(first, last):
-        x = job.x + row * job.x_stride
-        y = job.y + row * job.y_stride
-        kept = not job.one_result and x != y
+        now = _row(job, row, room, (row - first) % 2 if waits else 0)
+        kept = now.e != NULL
         for i in range(job.n // PART):
-            place = i * PART * job.size
-            if open_y != NULL:
-                open.x = NULL if open_x == NULL else open_x + place
-                open.y = open_y + place
-            kept = job.kernels.reduce(x + place, y + place if kept else NULL, _part_size(job, i),
-                                      &part, NULL if open_y == NULL else &open)
+            part = _part(job, &now, i)
+            if is_open:
+                part_of_open = _part(job, &open, i)
+            kept &= job.kernels.reduce(part.x, <void *> part.e, _part_size(job, i), &found,
+                                       &part_of_open if is_open else NULL)
             if i == 0:
-                whole = part
+                whole = found
             else:
-                job.kernels.merge(&whole, &part)
-        if job.one_result:
-            job.kernels.finish(x, y, 1, &whole)
-        elif waits:
-            open_x = NULL if kept else x
-            open_y = y
-            waiting = whole
+                job.kernels.merge(&whole, &found)
+        now.carry = &whole
+        if not kept:  # all of them, or none serve
+            now.e = NULL
+        if waits:
+            open = now
+            whole_of_open = whole
+            open.carry = &whole_of_open
+            is_open = True
+        elif job.operation == FS_LOGSUMEXP:
+            job.kernels.finish(&now, 1)
         else:
-            job.kernels.finish(NULL if kept else x, y, job.n, &whole)
-    if open_y != NULL:
-        job.kernels.finish(open_x, open_y, job.n, &waiting)
+            _finish_row(job, &now)
+    if is_open:
+        _finish_row(job, &open)
+    free(room)
 
 
-# A part of a row, or all of one: what one read told, and whether its exponentials are in y.
+# The carry of a part, or of a row's parts so far, and whether all their exponentials are there.
 cdef struct Reduced:
     fs_carry carry
     bint kept
 
 
-# Where a part is, and how many elements it has.
-cdef struct Part:
-    const char *x
-    char *y
-    Py_ssize_t n
+cdef void _reduce_shared(
+    const LongRows *job, Py_ssize_t first, Py_ssize_t part, char *room, Reduced *found
+) noexcept nogil:
+    """Part number `part` of those of all rows from `first` on, one after the other."""
+    cdef Py_ssize_t parts = job.n // PART
+    cdef fs_part row = _row(job, first + part // parts, room, part // parts)
+    cdef fs_part here = _part(job, &row, part % parts)
+    found.kept = job.kernels.reduce(here.x, <void *> here.e, _part_size(job, part % parts),
+                                    &found.carry, NULL)
 
 
-cdef Part _part(const LongRows *job, Py_ssize_t part) noexcept nogil:
-    """Part number `part` of those of all rows, one after the other."""
-    cdef Py_ssize_t row = part // (job.n // PART), i = part % (job.n // PART)
-    return Part(job.x + row * job.x_stride + i * PART * job.size,
-                job.y + row * job.y_stride + i * PART * job.size, _part_size(job, i))
-
-
-cdef void _reduce_part(const LongRows *job, Part part, Reduced *found) noexcept nogil:
-    found.kept = job.kernels.reduce(part.x, NULL if job.one_result or part.x == part.y else part.y,
-                                    part.n, &found.carry, NULL)
-
-
-cdef void _finish_part(const LongRows *job, Part part, const Reduced *whole) noexcept nogil:
-    job.kernels.finish(NULL if whole.kept else part.x, part.y, part.n, &whole.carry)
+cdef void _finish_shared(
+    const LongRows *job, Py_ssize_t first, Py_ssize_t part, char *room, const Reduced *whole
+) noexcept nogil:
+    cdef Py_ssize_t parts = job.n // PART
+    cdef fs_part row = _row(job, first + part // parts, room, part // parts)
+    cdef fs_part here = _part(job, &row, part % parts)
+    here.carry = &whole.carry
+    if not whole.kept:
+        here.e = NULL
+    job.kernels.finish(&here, _part_size(job, part % parts))
 
 
 cdef int _share_rows(const LongRows *job, Py_ssize_t first, int threads) except -1:
-    """The rows from `first` on, fewer than there are threads: these share the parts of all."""
-    cdef Py_ssize_t parts = job.n // PART, start = first * parts, end = job.rows * parts
-    cdef Py_ssize_t window = min(end - start, <Py_ssize_t> WINDOW), i, row
-    cdef Reduced *rows = <Reduced *> malloc((job.rows - first + window) * sizeof(Reduced))
-    cdef Reduced *found = rows + (job.rows - first)
-    if rows == NULL:
+    """The rows from `first` on, fewer than there are threads: these share the parts of all.
+
+    Carries are merged in the order of the parts, for the same bits whoever found them; a window of
+    them is in memory at a time.
+    """
+    cdef Py_ssize_t rows = job.rows - first, parts = job.n // PART, start = 0, i
+    cdef Py_ssize_t window = min(rows * parts, <Py_ssize_t> WINDOW)
+    cdef Reduced *whole = <Reduced *> malloc((rows + window) * sizeof(Reduced))
+    cdef Reduced *found
+    cdef char *room
+    cdef fs_part row
+    if whole == NULL:
         raise MemoryError(f"no memory for {window} parts of rows")
-    while start < end:
-        window = min(window, end - start)
+    found = whole + rows
+    room = _room_in_place(job, rows)
+    while start < rows * parts:
+        window = min(window, rows * parts - start)
         for i in prange(start, start + window, num_threads=threads, schedule="static", nogil=True):
-            _reduce_part(job, _part(job, i), &found[i - start])
-        for i in range(window):
-            row = (start + i) // parts - first
-            if (start + i) % parts == 0:
-                rows[row] = found[i]
+            _reduce_shared(job, first, i, room, &found[i - start])
+        for i in range(start, start + window):
+            if i % parts == 0:
+                whole[i // parts] = found[i - start]
             else:
-                job.kernels.merge(&rows[row].carry, &found[i].carry)
-                rows[row].kept &= found[i].kept
+                job.kernels.merge(&whole[i // parts].carry, &found[i - start].carry)
+                whole[i // parts].kept &= found[i - start].kept
         start += window
-    if job.one_result:
-        for row in range(first, job.rows):
-            job.kernels.finish(job.x, job.y + row * job.y_stride, 1, &rows[row - first].carry)
+    if job.operation == FS_LOGSUMEXP:
+        for i in range(rows):
+            row = _row(job, first + i, NULL, 0)
+            row.carry = &whole[i].carry
+            job.kernels.finish(&row, 1)
     else:
-        for i in prange(first * parts, end, num_threads=threads, schedule="static", nogil=True):
-            _finish_part(job, _part(job, i), &rows[i // parts - first])
-    free(rows)
+        for i in prange(rows * parts, num_threads=threads, schedule="static", nogil=True):
+            _finish_shared(job, first, i, room, &whole[i // parts])
+    free(room)
+    free(whole)
     return 0
 
 
@@ -307,11 +367,11 @@ cdef int _run(
     if x.shape[2] > 1:
         _columns(kernels, x, y, threads)
     elif n > 1 and x.strides[1] != <Py_ssize_t> sizeof(real):
-        _gathered_rows(kernels, x[:, :, 0], y[:, :, 0], threads)
+        _gathered_rows(operation, kernels, x[:, :, 0], y[:, :, 0], threads)
     elif n <= LONG_ROW:
         _rows(kernels, x[:, :, 0], y[:, :, 0], threads)
     else:
         job = LongRows(kernels, <const char *> &x[0, 0, 0], <char *> &y[0, 0, 0], x.shape[0], n,
-                       sizeof(real), x.strides[0], y.strides[0], operation == FS_LOGSUMEXP)
+                       sizeof(real), x.strides[0], y.strides[0], operation)
         _long_rows(&job, threads)
     return 0

@@ -8,6 +8,7 @@ in the order of the tiles, so that no bit depends on the number of threads.
 import math
 
 cimport numpy as cnp
+from cpython.pyport cimport PY_SSIZE_T_MAX
 from cython.parallel cimport prange, threadid
 from libc.math cimport NAN, expm1, isfinite, isnan
 from libc.stdint cimport int64_t
@@ -35,9 +36,6 @@ cdef enum:
     ALIGNMENT = 64     # bytes: a vector, and a cache line
 
 REDUCTIONS = ("mean", "none", "sum")
-
-cdef double SMALL_P = 0.25
-cdef double LEAST_SCALE = 2.0**-60  # times n: below that results of `scaled` may be subnormal
 
 cdef struct Job:
     const fs_loss_kernels *kernels
@@ -126,19 +124,19 @@ cdef Job _job(cnp.ndarray x, object weight, double label_smoothing):
 
 
 cdef void _divide(Job *job, int threads) noexcept nogil:
-    """Cuts the lines: for losses, which are summed, at places that are the same for any threads.
+    """Cuts the lines: for losses, whose sums are added, at the same places for any `threads`.
 
     Small samples go into a call together, where it is only to take parts and to pick.
     """
     cdef Py_ssize_t line = (job.n + 2) * max(job.itemsize, <Py_ssize_t> sizeof(float))
-    cdef Py_ssize_t rows = min(<Py_ssize_t> 16, ceil_div(TILE, job.n))
+    cdef Py_ssize_t group = min(<Py_ssize_t> 16, ceil_div(TILE, job.n))  # rows read together
     cdef Py_ssize_t most = min(<Py_ssize_t> MOST_LINES, 16 * ceil_div(TILE, 16 * job.n))
     cdef bint is_gradient = job.out != NULL
     job.group = job.strips = 1
     if job.inner == 1:
-        job.width = min(most, ceil_div(TILE, rows * job.n) * rows)
-        if is_gradient:  # of long rows more: one is begun while another is ended
-            job.width = rows_of_tile(job.samples, job.n, TILE, threads)
+        job.width = min(most, ceil_div(TILE, group * job.n) * group)
+        if is_gradient:  # more long rows than one, so that one is begun while another is ended
+            job.width = rows_of_tile(job.samples, job.n, PY_SSIZE_T_MAX, threads)
             job.width = ceil_div(job.width, ceil_div(job.width, most))
         job.calls = ceil_div(job.samples, job.width)
         job.scratch = FS_ROWS_SCRATCH
@@ -309,39 +307,25 @@ cdef void _derive_of_classes(
 ) noexcept nogil:
     """scale * (p - [c is the class]), the scales in room.sums.
 
-    At the class that is -scale * (1 - p), from p where p is small, else from the loss as
-    scale * expm1(-loss): no digits cancel.
+    At the class that is -scale * (1 - p), from the other classes' p, or where these are too small,
+    from the loss as scale * expm1(-loss): no digits cancel.
     """
-    cdef bint in_place = x == out
-    cdef double *losses = room.picked
-    cdef Py_ssize_t i, confident = 0
-    cdef double p
-    if in_place:  # the logits are gone afterwards
+    cdef bint have_losses = x == out  # in place the logits are gone afterwards
+    cdef Py_ssize_t i, left = 0
+    if have_losses:
         _surprises(job, x, lines, room, 0, lines.count)
-        losses = room.parts
-        for i in range(lines.count):
-            losses[i] = room.picked[i]
     job.kernels.scaled(x, out, lines, room.sums, room.scratch)
-    job.kernels.pick(out, lines, room.classes, room.picked)
+    job.kernels.class_gradients(out, lines, room.classes, room.sums, room.values)
     for i in range(lines.count):
-        p = room.picked[i] / room.sums[i]
-        # what is tiny, or not a number, was perhaps not rounded in proportion
-        if p <= SMALL_P and abs(room.sums[i]) > LEAST_SCALE * job.n:
-            room.values[i] = room.sums[i] * (p - 1)
-        else:
-            room.values[i] = NAN  # still to come
-            confident += room.classes[i] >= 0
-    if in_place or lines.step != 1 and confident or 4 * confident > lines.count:
-        if not in_place:
-            _surprises(job, x, lines, room, 0, lines.count)
-        for i in range(lines.count):
-            if isnan(room.values[i]):
-                room.values[i] = room.sums[i] * expm1(-losses[i])
-    elif confident:
-        for i in range(lines.count):
-            if isnan(room.values[i]) and room.classes[i] >= 0:
+        left += isnan(room.values[i])
+    if not have_losses and left and (lines.step != 1 or 4 * left > lines.count):
+        _surprises(job, x, lines, room, 0, lines.count)
+        have_losses = True
+    for i in range(lines.count if left else 0):
+        if isnan(room.values[i]):
+            if not have_losses:
                 _surprises(job, x, lines, room, i, 1)
-                room.values[i] = room.sums[i] * expm1(-room.picked[i])
+            room.values[i] = room.sums[i] * expm1(-room.picked[i])
     job.kernels.place(out, lines, room.classes, room.values)
 
 

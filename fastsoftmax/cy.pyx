@@ -74,7 +74,7 @@ cdef int _run(
     if n <= LONG_ROW:
         kernels.rows(x, y, outer, n, n, results, aligned(memory), NULL)
     else:
-        job = LongRows(kernels, x, y, outer, n, size, n * size, results * size, results == 1)
+        job = LongRows(kernels, x, y, outer, n, size, n * size, results * size, operation)
         rows_by_parts(&job, 0, outer)
     return 0
 

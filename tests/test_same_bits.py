@@ -256,13 +256,16 @@ for dtype in ("float32", "float64"):
                        ((3, 257, 300), 1), ((257, 1000), 0), ((150001, 3), 0),
                        ((1000, 40, 30), (0, 2))]:
         x = rng.normal(size=shape).astype(dtype)
-        for op in ("softmax", "log_softmax", "logsumexp"):
-            found = set()
-            for threads in (1, 2, 3, 4):
-                with fastsoftmax.num_threads(threads):
-                    assert fastsoftmax.get_num_threads() == (threads if parallel else 1)
-                    found.add(hashlib.sha256(getattr(F, op)(x, dim).tobytes()).hexdigest())
-            assert len(found) == 1, (dtype, shape, dim, op)
+        spoiled = x.copy()
+        spoiled.reshape(-1)[: x.size // 3] = np.nan
+        for op in ("softmax", "log_softmax", "softmin", "logsumexp"):
+            for given in (x, spoiled):
+                found = set()
+                for threads in (1, 2, 3, 4):
+                    with fastsoftmax.num_threads(threads):
+                        assert fastsoftmax.get_num_threads() == (threads if parallel else 1)
+                        found.add(hashlib.sha256(getattr(F, op)(given, dim).tobytes()).hexdigest())
+                assert len(found) == 1, (dtype, shape, dim, op)
 print("the same")
 """
 

@@ -65,26 +65,27 @@ typedef void (*fs_rows_fn)(const void *x, void *y, ptrdiff_t rows, ptrdiff_t n, 
 typedef void (*fs_columns_fn)(const void *x, void *y, ptrdiff_t columns, ptrdiff_t n, ptrdiff_t x_stride,
                               ptrdiff_t y_stride, void *scratch, ptrdiff_t ahead);
 
-/* A part of a long row that is to be finished, as fs_finish_fn has it. */
+/* A part of a long row whose whole carry is known: adjacent elements x, their exponentials e, and the results y,
+ * which may be x or e. Without exponentials, if e is NULL, these are taken of x again, to the same bits. */
 typedef struct {
-    const void *x;
+    const void *x, *e;
     void *y;
     const fs_carry *carry;
-} fs_open_part;
+} fs_part;
 
-/* A part of a long row: n adjacent elements, n >= 16, to their carry. y is NULL, or not x and has room for n
- * elements. If the result is 1, which it only is for FS_SOFTMAX and FS_SOFTMIN of float32 and float64, y has the
- * exponentials of the part; if it is 0, what y has is unspecified. Meanwhile `open`, unless it is NULL, is finished:
- * n elements of another row, in other memory, and not of FS_LOGSUMEXP. */
-typedef int (*fs_reduce_fn)(const void *x, void *y, ptrdiff_t n, fs_carry *carry, const fs_open_part *open);
+/* A part of a long row: n adjacent elements, n >= 16, to their carry. e is NULL, or not x and has room for n
+ * elements. If the result is 1, which it only is for FS_SOFTMAX and FS_SOFTMIN of float32 and float64, e has the
+ * exponentials of the part; if it is 0, what e has is unspecified. Exponentials of a part serve only if those of all
+ * parts of the row are there. Meanwhile `open`, unless it is NULL, is finished: n elements of another row, in other
+ * memory, and not of FS_LOGSUMEXP. */
+typedef int (*fs_reduce_fn)(const void *x, void *e, ptrdiff_t n, fs_carry *carry, const fs_part *open);
 
 /* `into` becomes the carry of both parts. Merging in the order of the parts makes the result reproducible. */
 typedef void (*fs_merge_fn)(fs_carry *into, const fs_carry *from);
 
-/* A part of a long row whose whole carry is known: n adjacent elements x to n results y (y may be x), n >= 16.
- * FS_LOGSUMEXP writes its one result from the carry alone. Where every part of the row has left its exponentials in
- * y, x may be NULL: they are not taken again, and the results have the same bits. */
-typedef void (*fs_finish_fn)(const void *x, void *y, ptrdiff_t n, const fs_carry *carry);
+/* A part of n elements to its results, n >= 16. FS_LOGSUMEXP writes its one result from the carry alone. (The bits of
+ * a NaN may depend on where a row is cut.) */
+typedef void (*fs_finish_fn)(const fs_part *part, ptrdiff_t n);
 
 /* Gradients gx with respect to the inputs of softmax or log_softmax, from those with respect to its outputs, g, and
  * these outputs, y: whole rows, or a strip of columns, as above. gx may be g or y (or both) with equal strides, and
@@ -131,6 +132,10 @@ typedef struct {
     void (*put)(const double *values, ptrdiff_t n, void *y);
     /* y = scale * softmax(x), y lying as x does; it may be x */
     void (*scaled)(const void *x, void *y, const fs_lines *, const double *scale, void *scratch);
+    /* what `place` is to put into a gradient of losses with one class a line, y = scale * p: -scale * (1 - p) at the
+     * class, with all of its digits, or NaN where y has not got them, since 1 - p is tiny, or the scale is; 0 where
+     * there is no class. y has 0 there afterwards. Of FS_F32 and FS_F64, NULL of others. */
+    void (*class_gradients)(void *y, const fs_lines *, const int64_t *classes, const double *scale, double *values);
     /* the element of each line's class becomes the line's value; the whole line 0 where it has none */
     void (*place)(void *y, const fs_lines *, const int64_t *classes, const double *values);
     /* y -= scale * wanted. Where there are classes, the element of each line's class loses scale * weight * keep too,

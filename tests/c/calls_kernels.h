@@ -68,34 +68,41 @@ static ptrdiff_t locate(const call *c, int row, int j, int stride) {
 /* The length of the part that begins at j. */
 static int part_at(const call *c, int j) { return c->n - j - c->part < LEAST_PART ? c->n - j : c->part; }
 
-/* As the callers do: each row is finished while the next is reduced, and the last by itself. */
+static fs_part part_from(const fs_part *row, size_t at) {
+    return (fs_part){(const char *)row->x + at, row->e ? (const char *)row->e + at : NULL, (char *)row->y + at,
+                     row->carry};
+}
+
+/* As the callers do: each row is finished while the next is reduced, and the last by itself. In place there is no
+ * room for exponentials here. */
 static void run_parts(const call *c, const fs_kernels *kernels, const unsigned char *x, unsigned char *y,
                       size_t x_stride, size_t y_stride) {
     const size_t size = size_of(c->type);
     fs_carry *carry = (fs_carry *)carry_arena.end - 1, *next = (fs_carry *)carry_arena.start, *waiting = next + 1;
     const fs_carry *whole = (const fs_carry *)((const char *)waiting + carry_arena.read_only);
     const int keep = x != y && c->op != FS_LOGSUMEXP && c->start % 2;
-    fs_open_part open = {NULL, NULL, whole};
+    fs_part open = {NULL, NULL, NULL, whole}, part = open;
     for (int row = 0; row < c->count; row++, x += size * x_stride, y += size * y_stride) {
         unwritten(memset(carry, CANARY, sizeof *carry), sizeof *carry);
         unwritten(memset(next, CANARY, sizeof *next), sizeof *next);
         int kept = keep;
         for (int j = 0; j < c->n; j += part_at(c, j)) {
             const size_t at = size * (size_t)j;
-            const fs_open_part part = {open.x ? (const char *)open.x + at : NULL, (char *)open.y + at, whole};
+            if (open.y) part = part_from(&open, at);
             kept &=
                 kernels->reduce(x + at, keep ? y + at : NULL, part_at(c, j), j ? next : carry, open.y ? &part : NULL);
             if (j) kernels->merge(carry, next);
         }
         *waiting = *carry;
+        const fs_part now = {x, kept ? y : NULL, y, whole};
         if (c->op == FS_LOGSUMEXP)
-            kernels->finish(x, y, c->n, whole);
+            kernels->finish(&now, c->n);
         else
-            open = (fs_open_part){kept ? NULL : x, y, whole};
+            open = now;
     }
     for (int j = 0; open.y && j < c->n; j += part_at(c, j)) {
-        const size_t at = size * (size_t)j;
-        kernels->finish(open.x ? (const char *)open.x + at : NULL, (char *)open.y + at, part_at(c, j), whole);
+        part = part_from(&open, size * (size_t)j);
+        kernels->finish(&part, part_at(c, j));
     }
 }
 

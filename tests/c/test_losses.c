@@ -156,6 +156,89 @@ static void test_classes(const fs_table *table, int count, int mode) {
     }
 }
 
+/* An element of a line of kind `kind`: unsure of its class, sure, nearly certain, so certain that none of the others
+ * is left, or not a number. */
+static double share_of(int kind, int n, int is_class) {
+    static const double others[] = {0.9, 0.3, 1e-7, 1e-44, 0};
+    if (kind == 5) return NAN;
+    return is_class ? 1 - others[kind] : others[kind] * uniform(0, 2) / n;
+}
+
+static void test_class_gradients(const fs_table *table, fs_type type, int count, int n, form form, int mode) {
+    static const double scales[] = {1, -1, 0.37, -0x1p-30, 0x1p37, 0x1p-70, 0};
+    const double least = type == FS_F64 ? 0x1p-1000 : 0x1p-120;
+    const call c = {.type = type, .form = form, .count = count, .n = n, .gap = 3, .at_end = mode & 1};
+    const fs_lines lines =
+        form == ROWS ? (fs_lines){count, n, n + 3, 1, 0, 1, 0} : (fs_lines){count, n, 1, count + 3, 0, 1, 0};
+    const size_t bytes = bytes_of(&lines, type), a_line = (size_t)count * sizeof(double);
+    int64_t classes[MAX_COUNT];
+    double scale[MAX_COUNT], alone[MAX_COUNT];
+    static double before[MAX_TILE];
+    unsigned char *y = place(y_arena, bytes, c.at_end, X_CANARY);
+    double *values = (void *)place(line_arena, a_line, c.at_end, CANARY);
+    memset(y, X_CANARY, bytes);
+    for (int i = 0; i < count; i++) {
+        const int kind = (i + mode) % 6;
+        classes[i] = i % 7 == 6 ? -1 : (int64_t)uniform(0, n);
+        scale[i] = scales[(i * 5 + mode) % 7];
+        for (int j = 0; j < n; j++)
+            store(type, y, locate(&lines, i, j), scale[i] * share_of(kind, n, j == (int)classes[i]));
+    }
+    memcpy(before, y, bytes);
+    for (int i = 0; i < count; i++) {
+        fs_lines one = lines;
+        one.count = 1;
+        memcpy(y, before, bytes);
+        table->losses[type].class_gradients(y + size_of(type) * (size_t)locate(&lines, i, 0), &one, classes + i,
+                                            scale + i, alone + i);
+    }
+    memcpy(y, before, bytes);
+    enter(mode);
+    table->losses[type].class_gradients(y, &lines, classes, scale, values);
+    const char *changed = leave();
+    calls++;
+    int failed = changed || !canaries_live(y, bytes, c.at_end, X_CANARY) ||
+                 !canaries_live((void *)values, a_line, c.at_end, CANARY) || memcmp(values, alone, a_line);
+    for (int i = 0; i < count; i++) {
+        long double others = 0;
+        double own = 0;
+        for (int j = 0; j < n; j++) {
+            const ptrdiff_t at = locate(&lines, i, j);
+            const double was = load(type, (unsigned char *)before, at);
+            if (j == classes[i])
+                own = was;
+            else
+                others += was;
+            if (j == classes[i] && load(type, y, at) == 0) copy(type, y, at, before, at);
+        }
+        const int unsure = fabs(own) <= fabs(scale[i]) / 4 && fabs(scale[i]) > n * 0x1p-60;
+        const int known = fabsl(others) > n * (fabs(scale[i]) * 0x1p-100L + least);
+        if (classes[i] < 0)
+            failed |= values[i] != 0;
+        else if (unsure)
+            failed |= values[i] != own - scale[i];
+        else if (known)
+            failed |= !(fabsl(values[i] + others) <= (judged ? 1 : 1000) * 0x1p-52L * fabsl(others));
+        else
+            failed |= !isnan(values[i]);
+    }
+    if (failed || memcmp(before, y, bytes)) {
+        failures++;
+        printf("FAILED %s %s: class gradients of %d %s, n %d, mode %d\n", table->isa, TYPE_NAMES[type], count,
+               FORM_NAMES[form], n, mode);
+    }
+}
+
+static void test_all_class_gradients(const fs_table *table, int step) {
+    static const int lengths[] = {1, 2, 3, 7, 8, 9, 15, 16, 17, 33, 100};
+    for (int mode = 0; mode < MODES; mode += step)
+        for (int count = 1; count <= 40; count += count < 18 ? 1 : 11)
+            for (size_t n = 0; n < sizeof lengths / sizeof *lengths; n++)
+                for (fs_type type = FS_F32; type <= FS_F64; type++)
+                    for (form form = 0; form < FORMS; form++)
+                        test_class_gradients(table, type, count, lengths[n], form, mode);
+}
+
 int main(int argc, char **argv) {
     const arguments asked = start(argc, argv);
     arena *const large[] = {&x_arena, &p_arena, &y_arena}, *const small[] = {&class_arena, &line_arena};
@@ -188,6 +271,7 @@ int main(int argc, char **argv) {
             }
         target++;
         test_all_samples(*table);
+        test_all_class_gradients(*table, asked.few ? 5 : 1);
         for (int count = 1; count <= MAX_COUNT; count++)
             for (int mode = 0; mode < MODES; mode += asked.few ? 5 : 1) test_classes(*table, count, mode);
     }

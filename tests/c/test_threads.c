@@ -46,9 +46,9 @@ static void run_operations(place *to, fs_type type, int n, int count) {
         kernels->reduce(x, NULL, 16, carry, NULL);
         kernels->reduce((const char *)x + 16 * size_of(type), NULL, n - 16, next, NULL);
         kernels->merge(carry, next);
-        const fs_open_part open = {x, room(to, bytes), carry};
+        const fs_part open = {x, NULL, room(to, bytes), carry}, part = {x, NULL, room(to, bytes), carry};
         kernels->reduce(x, NULL, n, next, one ? NULL : &open);
-        kernels->finish(x, room(to, bytes), n, carry);
+        kernels->finish(&part, n);
     }
     for (fs_backward op = 0; op < FS_BACKWARDS; op++) {
         table->backward[op][type].rows(x, y, room(to, bytes), count, n, n, n, n, to->scratch);
@@ -70,6 +70,7 @@ static void run_losses(place *to, fs_type type, int n, int count, int columns) {
     kernels->put(scales, count, room(to, bytes));
     kernels->scaled(x, room(to, bytes), &lines, scales, to->scratch);
     kernels->subtract(y, p, &lines, &wanted_with, classes, scales);
+    if (kernels->class_gradients) kernels->class_gradients(y, &lines, classes, scales, room(to, a_line));
     kernels->place(y, &lines, classes, scales);
 }
 

@@ -30,3 +30,7 @@
 #include "entries.h"
 
 #include "losses.h"
+
+#ifdef COMPUTED_IN
+#include "class_gradients.h"
+#endif

@@ -10,14 +10,15 @@
  *
  * Included once for each element type S, computed in T; see body.h. */
 
+#ifdef COMPUTED_IN
 /* What finishes the elements of LANES rows or columns. */
 typedef struct {
     double total[T(LANES)];
     T(elem) factor[T(LANES)]; /* softmax: the total; log_softmax: what exponentials are multiplied by */
     T(elem) limit[T(LANES)];  /* log_softmax: the largest y that may take it; NaN if none may */
-} S(constants);
+} T(constants);
 
-static ALWAYS_INLINE void S(make_constants)(const T(sum) *sum, S(constants) *constants, fs_backward op) {
+static ALWAYS_INLINE void T(make_constants)(const T(sum) *sum, T(constants) *constants, fs_backward op) {
     T(sum_lanes)(sum, constants->total);
     for (int i = 0; i < T(LANES); i++) {
         const double total = constants->total[i], size = total < 0 ? -total : total;
@@ -28,7 +29,7 @@ static ALWAYS_INLINE void S(make_constants)(const T(sum) *sum, S(constants) *con
 }
 
 /* A row's constants in all lanes. */
-static ALWAYS_INLINE void S(spread)(const S(constants) *group, ptrdiff_t row, S(constants) *constants) {
+static ALWAYS_INLINE void T(spread)(const T(constants) *group, ptrdiff_t row, T(constants) *constants) {
     for (int i = 0; i < T(LANES); i++) {
         constants->total[i] = group->total[row];
         constants->factor[i] = group->factor[row];
@@ -38,7 +39,7 @@ static ALWAYS_INLINE void S(spread)(const S(constants) *group, ptrdiff_t row, S(
 
 /* Gives the elements above their limits, or without one, their gradients the long way. A call: hardly any vector has
  * such elements. */
-static void S(mend_gradients)(T(elem) *result, const T(elem) *g, const T(elem) *y, const S(constants) *constants) {
+static void T(mend_gradients)(T(elem) *result, const T(elem) *g, const T(elem) *y, const T(constants) *constants) {
     T(elem) any[T(LANES)];
     T(store)(any, T(any_gradient)(T(load)(g), T(load)(y), constants->total));
     for (int i = 0; i < T(LANES); i++)
@@ -46,13 +47,13 @@ static void S(mend_gradients)(T(elem) *result, const T(elem) *g, const T(elem) *
 }
 
 /* Of the exponentials of outputs. */
-static ALWAYS_INLINE T(reference) S(outputs_reference)(void) {
+static ALWAYS_INLINE T(reference) T(outputs_reference)(void) {
     return T(make_reference)(T(set1)((T(elem))((T(BIAS) - T(REACH)) / LOG2_E)));
 }
 
 /* A few vectors of g become the gradients; vector k has constants[k * step]. Which way an element of log_softmax
  * takes is up to itself and its row's total, not to the other lanes. */
-static ALWAYS_INLINE void S(gradients)(T(v) *g, const T(v) *y, const int vectors, const S(constants) *constants,
+static ALWAYS_INLINE void T(gradients)(T(v) *g, const T(v) *y, const int vectors, const T(constants) *constants,
                                        const ptrdiff_t step, const T(reference) *ref, fs_backward op) {
     if (op == FS_SOFTMAX_BACKWARD) {
         for (int k = 0; k < vectors; k++) g[k] = T(mul)(y[k], T(sub)(g[k], T(load)(constants[k * step].factor)));
@@ -80,11 +81,12 @@ static ALWAYS_INLINE void S(gradients)(T(v) *g, const T(v) *y, const int vectors
             T(store)(results, result);
             T(store)(gs, g[k]);
             T(store)(ys, y[k]);
-            S(mend_gradients)(results, gs, ys, constants + k * step);
+            T(mend_gradients)(results, gs, ys, constants + k * step);
             g[k] = T(load)(results);
         }
     }
 }
+#endif
 
 static ALWAYS_INLINE void S(add_to_total)(T(sum) *sum, T(v) g, T(v) y, fs_backward op) {
     if (op == FS_SOFTMAX_BACKWARD)
@@ -108,7 +110,7 @@ typedef struct {
 } S(ahead);
 
 static ALWAYS_INLINE S(ahead) S(group_ahead)(ptrdiff_t count, ptrdiff_t n, ptrdiff_t g_stride, ptrdiff_t y_stride) {
-    if (n >= LONG_ROW) return (S(ahead)){T(READ_AHEAD), T(READ_AHEAD)};
+    if (n >= LONG_GRADIENT_ROW) return (S(ahead)){T(READ_AHEAD), T(READ_AHEAD)};
     return (S(ahead)){count * g_stride, count * y_stride};
 }
 
@@ -156,17 +158,17 @@ static ALWAYS_INLINE void S(store_lanes)(S(elem) *p, T(v) value, ptrdiff_t first
 /* The elements of a row; `stream`: stored past the caches, for which gx must not be g or y. A line is written in one
  * way only: one that was stored into a cache would have to leave it first. */
 static ALWAYS_INLINE void S(row_gradients)(const S(elem) *g, const S(elem) *y, S(elem) *gx, ptrdiff_t n,
-                                           S(ahead) ahead, const S(constants) *constants, const int stream,
+                                           S(ahead) ahead, const T(constants) *constants, const int stream,
                                            fs_backward op) {
     enum { W = T(LANES), STEP = W * T(TOGETHER) };
-    const T(reference) ref = S(outputs_reference)();
+    const T(reference) ref = T(outputs_reference)();
     T(v) last_g = S(load)(g + n - W), last_y = S(load)(y + n - W);
     T(v) gs[T(TOGETHER)], ys[T(TOGETHER)];
     ptrdiff_t i = 0;
     if (stream) { /* up to where vectors of gx are aligned */
         gs[0] = S(load)(g);
         ys[0] = S(load)(y);
-        S(gradients)(gs, ys, 1, constants, 0, &ref, op);
+        T(gradients)(gs, ys, 1, constants, 0, &ref, op);
         i = (ptrdiff_t)(-(uintptr_t)gx % 64 / sizeof *gx);
         S(store_lanes)(gx, gs[0], 0, i);
     }
@@ -179,7 +181,7 @@ static ALWAYS_INLINE void S(row_gradients)(const S(elem) *g, const S(elem) *y, S
             gs[k] = S(load)(g + i + k * W);
             ys[k] = S(load)(y + i + k * W);
         }
-        S(gradients)(gs, ys, T(TOGETHER), constants, 0, &ref, op);
+        T(gradients)(gs, ys, T(TOGETHER), constants, 0, &ref, op);
         for (int k = 0; k < T(TOGETHER); k++) {
             if (stream)
                 S(stream)(gx + i + k * W, gs[k]);
@@ -190,14 +192,14 @@ static ALWAYS_INLINE void S(row_gradients)(const S(elem) *g, const S(elem) *y, S
     for (; i + W <= n; i += W) {
         gs[0] = S(load)(g + i);
         ys[0] = S(load)(y + i);
-        S(gradients)(gs, ys, 1, constants, 0, &ref, op);
+        T(gradients)(gs, ys, 1, constants, 0, &ref, op);
         if (stream)
             S(stream)(gx + i, gs[0]);
         else
             S(store)(gx + i, gs[0]);
     }
     if (i < n) {
-        S(gradients)(&last_g, &last_y, 1, constants, 0, &ref, op);
+        T(gradients)(&last_g, &last_y, 1, constants, 0, &ref, op);
         if (stream)
             S(store_lanes)(gx + n - W, last_g, i - (n - W), W);
         else
@@ -208,7 +210,7 @@ static ALWAYS_INLINE void S(row_gradients)(const S(elem) *g, const S(elem) *y, S
 /* The constants of `count` rows. */
 static ALWAYS_INLINE void S(group_constants)(const S(elem) *g, const S(elem) *y, ptrdiff_t count, ptrdiff_t n,
                                              ptrdiff_t g_stride, ptrdiff_t y_stride, S(ahead) ahead,
-                                             S(constants) *group, fs_backward op) {
+                                             T(constants) *group, fs_backward op) {
     T(row_sums) sums;
     for (ptrdiff_t i = 0; i < count; i++)
         T(put_row_sum)(&sums, i, S(row_total)(g + i * g_stride, y + i * y_stride, n, ahead, op, 0));
@@ -221,7 +223,7 @@ static ALWAYS_INLINE void S(group_constants)(const S(elem) *g, const S(elem) *y,
         doubtful = 1;
     }
     if (doubtful) totals = T(row_sums_total)(&sums, count);
-    S(make_constants)(&totals, group, op);
+    T(make_constants)(&totals, group, op);
 }
 
 /* Types: S, computed in T. Max error: 4 ULP of the sum of the absolute terms, |y| * (|g| + sum |g * y|) or
@@ -241,11 +243,11 @@ static ALWAYS_INLINE void S(backward_rows)(const S(elem) *g, const S(elem) *y, S
     for (ptrdiff_t first = 0; first < rows; first += together) {
         const ptrdiff_t count = rows - first < together ? rows - first : together;
         const S(ahead) ahead = S(group_ahead)(count, n, g_stride, y_stride);
-        S(constants) group, constants;
+        T(constants) group, constants;
         S(group_constants)(g + first * g_stride, y + first * y_stride, count, n, g_stride, y_stride, ahead, &group,
                            op);
         for (ptrdiff_t i = first; i < first + count; i++) {
-            S(spread)(&group, i - first, &constants);
+            T(spread)(&group, i - first, &constants);
             S(row_gradients)(g + i * g_stride, y + i * y_stride, gx + i * gx_stride, n, ahead, &constants, stream,
                              op);
         }
@@ -258,15 +260,15 @@ static ALWAYS_INLINE void S(backward_strip_of)(const S(elem) *g, const S(elem) *
                                                ptrdiff_t gx_stride, void *scratch, fs_backward op) {
     enum { W = T(LANES) };
     const ptrdiff_t vectors = (columns + W - 1) / W;
-    const T(reference) ref = S(outputs_reference)();
+    const T(reference) ref = T(outputs_reference)();
     T(sum) *sums = scratch;
-    S(constants) *constants = (S(constants) *)(sums + vectors);
+    T(constants) *constants = (T(constants) *)(sums + vectors);
     for (ptrdiff_t k = 0; k < vectors; k++) sums[k] = T(sum_zero)();
     for (ptrdiff_t j = 0; j < n; j++)
         for (ptrdiff_t k = 0; k < vectors; k++)
             S(add_to_total)(sums + k, S(load_some)(g + j * g_stride + k * W, columns - k * W, 0),
                             S(load_some)(y + j * y_stride + k * W, columns - k * W, 0), op);
-    for (ptrdiff_t k = 0; k < vectors; k++) S(make_constants)(sums + k, constants + k, op);
+    for (ptrdiff_t k = 0; k < vectors; k++) T(make_constants)(sums + k, constants + k, op);
     for (ptrdiff_t j = 0; j < n; j++) {
         T(v) gs[T(TOGETHER)], ys[T(TOGETHER)];
         ptrdiff_t k = 0;
@@ -275,19 +277,19 @@ static ALWAYS_INLINE void S(backward_strip_of)(const S(elem) *g, const S(elem) *
                 gs[i] = S(load)(g + j * g_stride + (k + i) * W);
                 ys[i] = S(load)(y + j * y_stride + (k + i) * W);
             }
-            S(gradients)(gs, ys, T(TOGETHER), constants + k, 1, &ref, op);
+            T(gradients)(gs, ys, T(TOGETHER), constants + k, 1, &ref, op);
             for (int i = 0; i < T(TOGETHER); i++) S(store)(gx + j * gx_stride + (k + i) * W, gs[i]);
         }
         for (; k < vectors; k++) {
             gs[0] = S(load_some)(g + j * g_stride + k * W, columns - k * W, 0);
             ys[0] = S(load_some)(y + j * y_stride + k * W, columns - k * W, 0);
-            S(gradients)(gs, ys, 1, constants + k, 1, &ref, op);
+            T(gradients)(gs, ys, 1, constants + k, 1, &ref, op);
             S(store_some)(gx + j * gx_stride + k * W, gs[0], columns - k * W);
         }
     }
 }
 
-/* A strip of `columns` columns. scratch: T(sum) and S(constants) for each vector of them. */
+/* A strip of `columns` columns. scratch: T(sum) and T(constants) for each vector of them. */
 static NEVER_INLINE void S(backward_strip)(const S(elem) *g, const S(elem) *y, S(elem) *gx, ptrdiff_t columns,
                                            ptrdiff_t n, ptrdiff_t g_stride, ptrdiff_t y_stride, ptrdiff_t gx_stride,
                                            void *scratch, fs_backward op) {

@@ -2,8 +2,9 @@
  *
  * Reading order: exp.h (one element), sum.h and log.h and finish.h (one row), row_passes.h, rows.h, softmax_rows.h,
  * log_rows.h, column_passes.h, columns.h, adjacent_rows.h, short_groups.h, short_rows.h, long_rows.h (the layouts),
- * gradient.h and backward.h (the gradients), losses.h and class_losses.h (the losses), entries.h (the doors). S(name)
- * is name_f32 for the element type as stored, T(name) the same for the type it is computed in. */
+ * gradient.h and backward.h (the gradients), losses.h, class_losses.h and class_gradients.h (the losses), entries.h
+ * (the doors). S(name) is name_f32 for the element type as stored, T(name) the same for the type it is computed in.
+ */
 #include "../kernels.h"
 
 #include <math.h>
@@ -98,7 +99,7 @@ _Static_assert(OVERLAP_f32 <= (int)TOGETHER_f32 && OVERLAP_f64 <= (int)TOGETHER_
 _Static_assert(SUMS_FROM_MEMORY_f64 == 0, "SUMS_FROM_MEMORY");
 
 /* The gradients' rows of so many elements are no longer fetched whole: they would leave the first cache at once. */
-enum { LONG_ROW = 16 * 1024 };
+enum { LONG_GRADIENT_ROW = 16 * 1024 };
 
 /* The gradients' strips are no wider than this, and then fit half of the second cache. */
 enum { BACKWARD_STRIP = 256 * 1024, BACKWARD_COLUMNS = 512 };
@@ -138,9 +139,9 @@ enum { BACKWARD_STRIP = 256 * 1024, BACKWARD_COLUMNS = 512 };
      [FS_F16] = KERNELS(NAME, f16),                                                                                  \
      [FS_BF16] = KERNELS(NAME, bf16)}
 
-#define LOSSES(TYPE)                                                                                                 \
-    {fs_parts_##TYPE, fs_pick_##TYPE,     fs_weigh_##TYPE,  fs_put_##TYPE,  fs_scaled_##TYPE,                        \
-     fs_place_##TYPE, fs_subtract_##TYPE, fs_check_classes, fs_class_losses}
+#define LOSSES(TYPE, CLASS_GRADIENTS)                                                                                \
+    {fs_parts_##TYPE, fs_pick_##TYPE,  fs_weigh_##TYPE,    fs_put_##TYPE,    fs_scaled_##TYPE,                       \
+     CLASS_GRADIENTS, fs_place_##TYPE, fs_subtract_##TYPE, fs_check_classes, fs_class_losses}
 
 #define BACKWARD(NAME, TYPE) {fs_##NAME##_backward_rows_##TYPE, fs_##NAME##_backward_columns_##TYPE}
 #define BACKWARD_OF(NAME)                                                                                            \
@@ -159,10 +160,10 @@ enum { BACKWARD_STRIP = 256 * 1024, BACKWARD_COLUMNS = 512 };
                                 [FS_LOGSUMEXP] = KERNELS_OF(logsumexp),                                              \
                             },                                                                                       \
                             {                                                                                        \
-                                [FS_F32] = LOSSES(f32),                                                              \
-                                [FS_F64] = LOSSES(f64),                                                              \
-                                [FS_F16] = LOSSES(f16),                                                              \
-                                [FS_BF16] = LOSSES(bf16),                                                            \
+                                [FS_F32] = LOSSES(f32, fs_class_gradients_f32),                                      \
+                                [FS_F64] = LOSSES(f64, fs_class_gradients_f64),                                      \
+                                [FS_F16] = LOSSES(f16, NULL),                                                        \
+                                [FS_BF16] = LOSSES(bf16, NULL),                                                      \
                             },                                                                                       \
                             {                                                                                        \
                                 [FS_SOFTMAX_BACKWARD] = BACKWARD_OF(softmax),                                        \

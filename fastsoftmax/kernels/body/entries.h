@@ -41,16 +41,15 @@ static NEVER_INLINE void S(softmax_columns)(const S(elem) *x, S(elem) *y, ptrdif
         COLUMNS;                                                                                                     \
         fpenv_leave(callers);                                                                                        \
     }                                                                                                                \
-    static int S(fs_##NAME##_reduce)(const void *x, void *y, ptrdiff_t n, fs_carry *carry,                           \
-                                     const fs_open_part *open) {                                                     \
+    static int S(fs_##NAME##_reduce)(const void *x, void *e, ptrdiff_t n, fs_carry *carry, const fs_part *open) {    \
         const fs_fpenv callers = fpenv_enter();                                                                      \
-        const int kept = S(reduce_part)(x, y, n, carry, open, OP);                                                   \
+        const int kept = S(reduce_part)(x, e, n, carry, open, OP);                                                   \
         fpenv_leave(callers);                                                                                        \
         return kept;                                                                                                 \
     }                                                                                                                \
-    static void S(fs_##NAME##_finish)(const void *x, void *y, ptrdiff_t n, const fs_carry *carry) {                  \
+    static void S(fs_##NAME##_finish)(const fs_part *part, ptrdiff_t n) {                                            \
         const fs_fpenv callers = fpenv_enter();                                                                      \
-        S(finish)(x, y, n, carry, OP);                                                                               \
+        S(finish)(part, n, OP);                                                                                      \
         fpenv_leave(callers);                                                                                        \
     }
 

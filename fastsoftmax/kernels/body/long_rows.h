@@ -1,5 +1,5 @@
 /* Parts of a long row, which threads may share: each part to its carry, the carries into one, each part finished. The
- * exponentials wait in the result, if it has room for them and all of the row is ordinary; else they are taken twice.
+ * exponentials wait, if there is memory for them and all of the row is ordinary; else they are taken twice.
  * As with groups of rows (rows.h), one row may be finished while the next is read.
  *
  * Included once for each element type S, computed in T; see body.h. */
@@ -16,8 +16,8 @@ static ALWAYS_INLINE double S(first_lane)(v_f64 v) {
     return lane[0];
 }
 
-/* The end of a part: of log_softmax, or of softmax where its exponentials wait in y. */
-static NEVER_INLINE void S(end_of_part)(const fs_open_part *part, int is_log, S(open_row) *row) {
+/* How a part ends: of log_softmax, or of softmax that has its exponentials. */
+static NEVER_INLINE void S(end_of_part)(const fs_part *part, int is_log, S(open_row) *row) {
     const T(v) top = T(set1)((T(elem))part->carry->top);
     const T(rest) rest = T(rest_of_carry)(part->carry, top);
     if (is_log) {
@@ -26,18 +26,18 @@ static NEVER_INLINE void S(end_of_part)(const fs_open_part *part, int is_log, S(
         T(sum) sum = rest.sum;
         T(refer_to_ordinary)(&sum, top);
         const T(factor) factor = T(reciprocal)(&sum);
-        *row = (S(open_row)){.e = S(exp_store)(part->y, NULL, 0), .y = part->y, .ending = {factor.hi, factor.lo}};
+        *row = (S(open_row)){.e = part->e, .y = part->y, .ending = {factor.hi, factor.lo}};
     }
 }
 
-/* Of softmax, where they do not. */
-static NEVER_INLINE void S(exp_part_again)(const fs_open_part *part, ptrdiff_t n, int negate) {
+/* Of softmax that has not. */
+static NEVER_INLINE void S(exp_part_again)(const fs_part *part, ptrdiff_t n, int negate) {
     const T(v) top = T(set1)((T(elem))part->carry->top);
     const T(rest) rest = T(rest_of_carry)(part->carry, top);
     S(row_exp_scale)(part->x, part->y, n, T(make_reference)(top), T(reciprocal)(&rest.sum), negate);
 }
 
-/* All of a part at once. */
+/* All of a part at once. (Narrow types never have exponentials.) */
 static ALWAYS_INLINE void S(end_part)(const S(open_row) *row, ptrdiff_t n, const int is_log) {
     if (is_log)
         S(end_row)(row, n, row->y, FS_LOG_SOFTMAX);
@@ -45,9 +45,9 @@ static ALWAYS_INLINE void S(end_part)(const S(open_row) *row, ptrdiff_t n, const
         S(end_row)(row, n, NULL, FS_SOFTMAX);
 }
 
-static NEVER_INLINE void S(finish_part)(const fs_open_part *part, ptrdiff_t n, int is_log, int negate) {
+static NEVER_INLINE void S(finish_part)(const fs_part *part, ptrdiff_t n, int is_log, int negate) {
     S(open_row) row;
-    if (part->x && !is_log) {
+    if (!part->e && !is_log) {
         S(exp_part_again)(part, n, negate);
     } else {
         S(end_of_part)(part, is_log, &row);
@@ -64,12 +64,12 @@ static ALWAYS_INLINE void S(finish_logsumexp)(S(elem) *y, const fs_carry *carry)
     S(store_one)(y, result);
 }
 
-/* What of another part is to be ended while one is read: nothing, where that has to be done before. */
-static ALWAYS_INLINE S(open_row)
-    S(part_meanwhile)(const fs_open_part *part, ptrdiff_t n, const int is_log, int negate) {
+/* The row to be ended while another part is read; where that cannot be, it is finished here and now, and there is
+ * none. */
+static ALWAYS_INLINE S(open_row) S(part_meanwhile)(const fs_part *part, ptrdiff_t n, const int is_log, int negate) {
     S(open_row) row = S(no_row)();
     if (!part) return row;
-    if (!S(may_stay_open)() || (part->x && !is_log))
+    if (!S(may_stay_open)() || (!part->e && !is_log))
         S(finish_part)(part, n, is_log, negate);
     else
         S(end_of_part)(part, is_log, &row);
@@ -135,9 +135,9 @@ static ALWAYS_INLINE void S(put_carry)(fs_carry *carry, const S(elem) *x, ptrdif
 }
 
 /* Shared by softmax and softmin (`negate`). */
-static NEVER_INLINE int S(reduce_softmax)(const S(elem) *x, S(elem) *y, ptrdiff_t n, fs_carry *carry,
-                                          const fs_open_part *open, int negate) {
-    T(elem) *const e = y ? S(exp_store)(y, NULL, n) : NULL;
+static NEVER_INLINE int S(reduce_softmax)(const S(elem) *x, S(elem) *to, ptrdiff_t n, fs_carry *carry,
+                                          const fs_part *open, int negate) {
+    T(elem) *const e = to ? S(exp_store)(to, NULL, n) : NULL; /* narrow types have no room */
     T(rest) rest = {.others = {set1_f64(-1)}};
     const S(open_row) row = S(part_meanwhile)(open, n, 0, negate);
     int kept;
@@ -147,7 +147,7 @@ static NEVER_INLINE int S(reduce_softmax)(const S(elem) *x, S(elem) *y, ptrdiff_
 }
 
 /* Shared by log_softmax and logsumexp. */
-static NEVER_INLINE void S(reduce_log)(const S(elem) *x, ptrdiff_t n, fs_carry *carry, const fs_open_part *open) {
+static NEVER_INLINE void S(reduce_log)(const S(elem) *x, ptrdiff_t n, fs_carry *carry, const fs_part *open) {
     enum { NEXT = 4 * T(LANES) };
     /* as in a group of one row, the next part is fetched meanwhile, which the same thread takes as a rule */
     const S(group) part = S(read_group)(x, 1, n, n, 0, NULL);
@@ -222,19 +222,17 @@ static ALWAYS_INLINE void S(merge_parts)(fs_carry *into, const fs_carry *from) {
     }
 }
 
-/* Types: S, computed in T. Max error, range: as for rows. Aliasing: see fs_reduce_fn and fs_finish_fn (kernels.h). */
-static ALWAYS_INLINE int S(reduce_part)(const S(elem) *x, S(elem) *y, ptrdiff_t n, fs_carry *carry,
-                                        const fs_open_part *open, const fs_operation op) {
-    if (op == FS_SOFTMAX || op == FS_SOFTMIN) return S(reduce_softmax)(x, y, n, carry, open, op == FS_SOFTMIN);
+/* Types: S, computed in T. Max error, range: as for rows. Aliasing: see kernels.h. */
+static ALWAYS_INLINE int S(reduce_part)(const S(elem) *x, S(elem) *e, ptrdiff_t n, fs_carry *carry,
+                                        const fs_part *open, const fs_operation op) {
+    if (op == FS_SOFTMAX || op == FS_SOFTMIN) return S(reduce_softmax)(x, e, n, carry, open, op == FS_SOFTMIN);
     S(reduce_log)(x, n, carry, open);
     return 0;
 }
 
-static ALWAYS_INLINE void S(finish)(const S(elem) *x, S(elem) *y, ptrdiff_t n, const fs_carry *carry,
-                                    const fs_operation op) {
-    const fs_open_part part = {x, y, carry};
+static ALWAYS_INLINE void S(finish)(const fs_part *part, ptrdiff_t n, const fs_operation op) {
     if (op == FS_LOGSUMEXP)
-        S(finish_logsumexp)(y, carry);
+        S(finish_logsumexp)(part->y, part->carry);
     else
-        S(finish_part)(&part, n, op == FS_LOG_SOFTMAX, op == FS_SOFTMIN);
+        S(finish_part)(part, n, op == FS_LOG_SOFTMAX, op == FS_SOFTMIN);
 }
