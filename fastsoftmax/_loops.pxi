@@ -208,16 +208,18 @@ cdef char *_room_in_place(const LongRows *job, Py_ssize_t rows) noexcept nogil:
     return <char *> malloc(rows * size)
 
 
-cdef fs_part _row(const LongRows *job, Py_ssize_t row, char *room, Py_ssize_t i) noexcept nogil:
-    """A row as it is to be reduced: e is where exponentials may go, y or the i-th place of `room`.
+cdef fs_part _row(
+    const LongRows *job, Py_ssize_t row, char *room, Py_ssize_t slot
+) noexcept nogil:
+    """A row as it is to be reduced: e is where exponentials may go, y or a slot of `room`.
 
-    Narrow types have none, whatever is said of them here.
+    (float16 and bfloat16 ignore it: reduce says that there are none.)
     """
     cdef const char *x = job.x + row * job.x_stride
     cdef char *y = job.y + row * job.y_stride
     cdef char *e = room
     if room != NULL:
-        e += i * job.n * job.size
+        e += slot * job.n * job.size
     if x != y and _has_exponentials(job):
         e = y
     return fs_part(x, e, y, NULL)
@@ -234,8 +236,8 @@ cdef void _finish_row(const LongRows *job, const fs_part *row) noexcept nogil:
 cdef void rows_by_parts(const LongRows *job, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
     """Rows `first` to `last`, by one thread.
 
-    A row that a cache keeps waits: its part i is finished while part i of the next row is reduced.
-    In place it takes twice as much of the cache.
+    The results of a row small enough to stay in a cache are delayed: its part i is finished while
+    part i of the next row is reduced. In place it takes twice as much of the cache.
     """
     cdef Py_ssize_t size = job.n * job.size * (2 if job.x == job.y else 1)
     cdef bint waits = job.operation != FS_LOGSUMEXP and size <= WAITING

@@ -7,7 +7,7 @@ _Array = np.ndarray[Any, Any]
 REDUCTIONS: tuple[str, ...]
 
 def direct_class_loss(
-    input: Any, target: Any, ignore_index: Any, reduction: Any
+    input: Any, target: Any, ignore_index: Any, reduction: Any, of_logits: bool
 ) -> _Array | None: ...
 def direct_class_gradient(
     grad_output: Any,

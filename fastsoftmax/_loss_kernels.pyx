@@ -33,6 +33,7 @@ cdef enum:
     MOST_LINES = 1024  # in one call of a kernel
     TOGETHER = 128     # lines of small samples in one call
     BATCH = 4096       # tiles whose sums are kept at once
+    PICKED = 8         # elements in the time that it takes to pick one
     ALIGNMENT = 64     # bytes: a vector, and a cache line
 
 REDUCTIONS = ("mean", "none", "sum")
@@ -55,6 +56,7 @@ cdef struct Job:
     Py_ssize_t ahead  # see fs_lines
     # bytes of a thread's memory
     Py_ssize_t scratch, room
+    bint picks  # x are log-probabilities: all that is wanted of them is one in a line
     int64_t ignore
     double keep
     double weight_sum
@@ -106,6 +108,7 @@ cdef Job _job(cnp.ndarray x, object weight, double label_smoothing):
     job.p = job.losses = job.out = NULL
     job.target = NULL
     job.scale = NULL
+    job.picks = False
     job.one_scale = 1
     job.ignore = 0
     job.samples, job.n, job.inner = x.shape[0], x.shape[1], x.shape[2]
@@ -135,6 +138,8 @@ cdef void _divide(Job *job, int threads) noexcept nogil:
     job.group = job.strips = 1
     if job.inner == 1:
         job.width = min(most, ceil_div(TILE, group * job.n) * group)
+        if job.picks:
+            job.width = MOST_LINES
         if is_gradient:  # more long rows than one, so that one is begun while another is ended
             job.width = rows_of_tile(job.samples, job.n, PY_SSIZE_T_MAX, threads)
             job.width = ceil_div(job.width, ceil_div(job.width, most))
@@ -142,6 +147,8 @@ cdef void _divide(Job *job, int threads) noexcept nogil:
         job.scratch = FS_ROWS_SCRATCH
     else:
         job.width = max(16, min(<Py_ssize_t> MOST_LINES, FS_SCRATCH // line // 16 * 16))
+        if job.picks:
+            job.width = MOST_LINES
         if is_gradient:
             job.width = columns_of_tile(job.samples, job.n, job.inner, job.width, threads)
         job.width = min(job.width, (job.inner + 15) // 16 * 16)
@@ -153,7 +160,7 @@ cdef void _divide(Job *job, int threads) noexcept nogil:
             and job.inner > 1 and job.strips == 1):
         job.group = max(<Py_ssize_t> 1, TOGETHER // job.width)
         job.calls = (job.samples + job.group - 1) // job.group
-    job.together = 1 + TILE // (job.n * job.width * job.group)
+    job.together = 1 + TILE // ((1 if job.picks else job.n) * job.width * job.group)
     job.room = job.scratch + job.width * job.group * 7 * <Py_ssize_t> sizeof(double)
 
 
@@ -219,11 +226,15 @@ cdef Py_ssize_t _count_classes(const Job *job) noexcept nogil:
 cdef void _lose(const Job *job, Py_ssize_t call, Room room, Sums *sums) noexcept nogil:
     """The losses of one call's lines, written where they are wanted, and added to the sums."""
     cdef fs_lines lines
-    cdef Py_ssize_t first, counted
+    cdef Py_ssize_t first, counted, i
     cdef Sum loss
     cdef Py_ssize_t place = _place(job, call, &lines, &first)
     cdef Py_ssize_t count = lines.count * lines.samples
-    job.kernels.parts(job.x + place, &lines, room.parts, room.scratch)
+    if job.picks:
+        for i in range(2 * count):
+            room.parts[i] = -0.0  # a loss is what is left of them: minus what is picked
+    else:
+        job.kernels.parts(job.x + place, &lines, room.parts, room.scratch)
     if job.p == NULL:
         counted = _classes(job, first, count, room.classes, &sums.astray)
         job.kernels.pick(job.x + place, &lines, room.classes, room.picked)
@@ -318,6 +329,7 @@ cdef void _derive_of_classes(
     job.kernels.class_gradients(out, lines, room.classes, room.sums, room.values)
     for i in range(lines.count):
         left += isnan(room.values[i])
+    # one call for all is quicker than one each for many, or for columns
     if not have_losses and left and (lines.step != 1 or 4 * left > lines.count):
         _surprises(job, x, lines, room, 0, lines.count)
         have_losses = True
@@ -333,7 +345,7 @@ cdef void _surprises(
     const Job *job, const char *x, const fs_lines *lines, Room room, Py_ssize_t first,
     Py_ssize_t count
 ) noexcept nogil:
-    """The losses of some lines with their classes, in room.picked."""
+    """The losses of some lines with their classes, in room.picked from `first` on."""
     cdef fs_lines some = lines[0]
     cdef Py_ssize_t i
     some.count = count
@@ -392,7 +404,8 @@ cdef void _tile(const Job *job, Py_ssize_t tile, Room room, Sums *sums) noexcept
 
 cdef Sums _by_team(Job *job) except *:
     cdef Sums total = Sums(Sum(0, 0), Sum(0, 0), False)
-    cdef int threads = begin_team(job.samples * job.n * job.inner)
+    cdef Py_ssize_t lines = job.samples * job.inner
+    cdef int threads = begin_team(lines * (PICKED if job.picks else job.n))
     try:
         _run(job, &total, threads)
     finally:
@@ -425,8 +438,10 @@ cdef bint _directly(
     return True
 
 
-def direct_class_loss(object input, object target, object ignore_index, object reduction):
-    """cross_entropy of contiguous logits with int64 classes and nothing else, the common case.
+def direct_class_loss(
+    object input, object target, object ignore_index, object reduction, bint of_logits
+):
+    """cross_entropy, or nll_loss, of contiguous numbers with int64 classes and nothing else.
 
     None for whatever else there is, for `_losses` to treat, or to refuse.
     """
@@ -439,6 +454,7 @@ def direct_class_loss(object input, object target, object ignore_index, object r
     cdef int type
     if not _directly(input, target, ignore_index, reduction, &job):
         return None
+    job.picks = not of_logits
     type = cnp.PyArray_TYPE(<cnp.ndarray> input)
     if reduction == "none":
         y = <cnp.ndarray> target

@@ -114,7 +114,7 @@ def cross_entropy(
     ((), 57.2568)
     """
     if _is_plain(weight, size_average, reduce, label_smoothing):
-        direct = _loss_kernels.direct_class_loss(input, target, ignore_index, reduction)
+        direct = _loss_kernels.direct_class_loss(input, target, ignore_index, reduction, True)
         if direct is not None:
             return direct
     name = "cross_entropy"
@@ -189,6 +189,10 @@ def nll_loss(
     >>> F.nll_loss(F.log_softmax(logits, dim=1), np.array([0, 1]), reduction="none").round(4)
     array([0.417 , 0.1967])
     """
+    if _is_plain(weight, size_average, reduce, 0.0):
+        direct = _loss_kernels.direct_class_loss(input, target, ignore_index, reduction, False)
+        if direct is not None:
+            return direct
     name = "nll_loss"
     reduction = _loss_arguments.reduction_of(size_average, reduce, reduction, CALLER)
     if _arguments.is_dask(input) or _arguments.is_dask(target):
@@ -254,8 +258,9 @@ def cross_entropy_backward(
     -----
     Within 4 ULP of the exact result; where probabilities or smoothing make terms of both signs
     meet, of the sum of their absolute values. (Except for a `grad_output` past 2**37 in
-    magnitude, float64 2**48, whose elements of a probability below 2**-186, float64 2**-1122, may
-    be 0; and where it is more than 1 and a float64 loss below 2**-1022, which has lost digits.)
+    magnitude, float64 2**48, whose elements of a probability below 2**-185, float64 2**-1121, may
+    be 0, that at the class being less by as much; and where it is more than 1 and a float64 loss
+    below 2**-1022, which has lost digits.)
     float16 and bfloat16 are computed in float32 or wider and rounded once. Rows to be ignored are
     0, whatever they hold; others that hold NaN or +inf, or only -inf, are NaN. Extra memory is
     less than 1 MiB, or one row that is longer, unless `out` overlaps an argument other than by

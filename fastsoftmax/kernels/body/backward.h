@@ -4,7 +4,7 @@
  *     softmax_backward:     y * (g - total),       total = sum(g * y)
  *     log_softmax_backward: g - exp(y) * total,    total = sum(g)
  *
- * Two passes: the total, the elements. Whole rows of at least FS_SHORT_ROW elements are taken a few at a time, as in
+ * Two passes: the total, the elements. Rows of at least SHORT_GRADIENT_ROW elements are taken a few at a time, as in
  * rows.h, with a row's last vector as in row_passes.h; columns in strips, and short rows as columns, brought here by
  * the transposes of short_groups.h.
  *
@@ -39,7 +39,8 @@ static ALWAYS_INLINE void T(spread)(const T(constants) *group, ptrdiff_t row, T(
 
 /* Gives the elements above their limits, or without one, their gradients the long way. A call: hardly any vector has
  * such elements. */
-static void T(mend_gradients)(T(elem) *result, const T(elem) *g, const T(elem) *y, const T(constants) *constants) {
+static MADE_SMALL void T(mend_gradients)(T(elem) *result, const T(elem) *g, const T(elem) *y,
+                                         const T(constants) *constants) {
     T(elem) any[T(LANES)];
     T(store)(any, T(any_gradient)(T(load)(g), T(load)(y), constants->total));
     for (int i = 0; i < T(LANES); i++)
@@ -114,30 +115,23 @@ static ALWAYS_INLINE S(ahead) S(group_ahead)(ptrdiff_t count, ptrdiff_t n, ptrdi
     return (S(ahead)){count * g_stride, count * y_stride};
 }
 
-/* The total of a row, by lanes; `exactly`: again, with vectors taken one by one. */
+/* The total of a row, by lanes. */
 static ALWAYS_INLINE T(sum)
-    S(row_total)(const S(elem) *g, const S(elem) *y, ptrdiff_t n, S(ahead) ahead, fs_backward op, const int exactly) {
+    S(row_total)(const S(elem) *g, const S(elem) *y, ptrdiff_t n, S(ahead) ahead, fs_backward op) {
     enum { W = T(LANES) };
     T(sum) sums[2] = {T(sum_zero)(), T(sum_zero)()};
     T(v) gs[4], ys[4];
     ptrdiff_t i = 0;
     for (; i + 4 * W <= n; i += 4 * W) {
         for (int k = 0; k < 4; k++) {
-            if (op == FS_SOFTMAX_BACKWARD && !exactly) {
+            if (op == FS_SOFTMAX_BACKWARD) {
                 prefetch(g + i + k * W + ahead.g);
                 prefetch(y + i + k * W + ahead.y);
             }
             gs[k] = S(load)(g + i + k * W);
             ys[k] = S(load)(y + i + k * W);
         }
-        for (int k = 0; k < 2; k++) {
-            if (exactly) {
-                S(add_to_total)(sums + k, gs[2 * k], ys[2 * k], op);
-                S(add_to_total)(sums + k, gs[2 * k + 1], ys[2 * k + 1], op);
-            } else {
-                S(add_two_to_total)(sums + k, gs + 2 * k, ys + 2 * k, op);
-            }
-        }
+        for (int k = 0; k < 2; k++) S(add_two_to_total)(sums + k, gs + 2 * k, ys + 2 * k, op);
     }
     for (; i + W <= n; i += W) S(add_to_total)(sums, S(load)(g + i), S(load)(y + i), op);
     if (i < n) {
@@ -146,6 +140,18 @@ static ALWAYS_INLINE T(sum)
     }
     T(sum_join)(sums, sums[1]);
     return sums[0];
+}
+
+/* The same where that was too coarse: vectors are taken one by one. */
+static MADE_SMALL void S(exact_row_total)(const S(elem) *g, const S(elem) *y, ptrdiff_t n, fs_backward op,
+                                          T(sum) *sum) {
+    enum { W = T(LANES) };
+    *sum = T(sum_zero)();
+    for (ptrdiff_t i = 0; i < n; i += W) {
+        const ptrdiff_t at = i + W <= n ? i : n - W;
+        const T(m) fresh = S(lanes_from)(i - at); /* what the last vector shares with the one before is 0 */
+        S(add_to_total)(sum, T(keep)(fresh, S(load)(g + at)), T(keep)(fresh, S(load)(y + at)), op);
+    }
 }
 
 /* Lanes first to last - 1, to where they belong of a vector at p. */
@@ -213,13 +219,15 @@ static ALWAYS_INLINE void S(group_constants)(const S(elem) *g, const S(elem) *y,
                                              T(constants) *group, fs_backward op) {
     T(row_sums) sums;
     for (ptrdiff_t i = 0; i < count; i++)
-        T(put_row_sum)(&sums, i, S(row_total)(g + i * g_stride, y + i * y_stride, n, ahead, op, 0));
+        T(put_row_sum)(&sums, i, S(row_total)(g + i * g_stride, y + i * y_stride, n, ahead, op));
     T(sum) totals = T(row_sums_total)(&sums, count);
     T(sum_lanes)(&totals, group->total);
     int doubtful = 0;
     for (ptrdiff_t i = 0; i < count; i++) {
         if (!T(is_doubtful)(group->total[i], n)) continue;
-        T(put_row_sum)(&sums, i, S(row_total)(g + i * g_stride, y + i * y_stride, n, ahead, op, 1));
+        T(sum) exact;
+        S(exact_row_total)(g + i * g_stride, y + i * y_stride, n, op, &exact);
+        T(put_row_sum)(&sums, i, exact);
         doubtful = 1;
     }
     if (doubtful) totals = T(row_sums_total)(&sums, count);
@@ -238,8 +246,9 @@ static ALWAYS_INLINE void S(backward_rows)(const S(elem) *g, const S(elem) *y, S
     /* One row alone has none of what a group costs: better than the two or three that fit, of 512 elements and more,
      * for softmax, which computes little. */
     const ptrdiff_t together = op == FS_SOFTMAX_BACKWARD && fit < 4 ? 1 : fit;
-    const int stream =
-        sizeof *gx * T(LANES) == 64 && rows * n * (ptrdiff_t)sizeof *gx >= STREAM_FROM && gx != g && gx != y;
+    const int whole_lines = sizeof *gx * T(LANES) == 64, few_lines = n < STREAMED_LINES * T(LANES);
+    const int is_large = rows * n * (ptrdiff_t)sizeof *gx >= STREAM_FROM;
+    const int stream = whole_lines && !few_lines && is_large && gx != g && gx != y;
     for (ptrdiff_t first = 0; first < rows; first += together) {
         const ptrdiff_t count = rows - first < together ? rows - first : together;
         const S(ahead) ahead = S(group_ahead)(count, n, g_stride, y_stride);
@@ -342,7 +351,7 @@ static ALWAYS_INLINE void S(backward_short_rows)(const S(elem) *g, const S(elem)
                                              ptrdiff_t g_stride, ptrdiff_t y_stride, ptrdiff_t gx_stride,            \
                                              void *scratch) {                                                        \
         const fs_fpenv callers = fpenv_enter();                                                                      \
-        if (n < FS_SHORT_ROW)                                                                                        \
+        if (n < T(SHORT_GRADIENT_ROW))                                                                               \
             S(backward_short_rows)(g, y, gx, rows, n, g_stride, y_stride, gx_stride, scratch, OP);                   \
         else                                                                                                         \
             S(backward_rows)(g, y, gx, rows, n, g_stride, y_stride, gx_stride, OP);                                  \

@@ -98,6 +98,14 @@ _Static_assert(2 * SHORT_READ_ROW_f64 * LANES_f64 * sizeof(double) <= FS_ROWS_SC
 _Static_assert(OVERLAP_f32 <= (int)TOGETHER_f32 && OVERLAP_f64 <= (int)TOGETHER_f64, "OVERLAP");
 _Static_assert(SUMS_FROM_MEMORY_f64 == 0, "SUMS_FROM_MEMORY");
 
+/* A row of the gradients has little to do at its end: where a vector is few registers, rows of one vector and
+ * more are sooner taken as they are than a row to a lane. */
+enum { SHORT_GRADIENT_ROW_f32 = OPEN_ROW ? LANES_f32 : FS_SHORT_ROW };
+enum { SHORT_GRADIENT_ROW_f64 = OPEN_ROW ? LANES_f64 : FS_SHORT_ROW };
+
+/* Their rows of fewer lines are not stored past the caches: each end of a row costs two stores of parts of a line. */
+enum { STREAMED_LINES = 6 };
+
 /* The gradients' rows of so many elements are no longer fetched whole: they would leave the first cache at once. */
 enum { LONG_GRADIENT_ROW = 16 * 1024 };
 
@@ -140,8 +148,8 @@ enum { BACKWARD_STRIP = 256 * 1024, BACKWARD_COLUMNS = 512 };
      [FS_BF16] = KERNELS(NAME, bf16)}
 
 #define LOSSES(TYPE, CLASS_GRADIENTS)                                                                                \
-    {fs_parts_##TYPE, fs_pick_##TYPE,  fs_weigh_##TYPE,    fs_put_##TYPE,    fs_scaled_##TYPE,                       \
-     CLASS_GRADIENTS, fs_place_##TYPE, fs_subtract_##TYPE, fs_check_classes, fs_class_losses}
+    {fs_parts_##TYPE, fs_pick_##TYPE,   fs_weigh_##TYPE, fs_put_##TYPE,   fs_check_classes,                          \
+     fs_class_losses, fs_scaled_##TYPE, CLASS_GRADIENTS, fs_place_##TYPE, fs_subtract_##TYPE}
 
 #define BACKWARD(NAME, TYPE) {fs_##NAME##_backward_rows_##TYPE, fs_##NAME##_backward_columns_##TYPE}
 #define BACKWARD_OF(NAME)                                                                                            \

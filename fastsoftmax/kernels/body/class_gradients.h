@@ -59,16 +59,16 @@ static void S(fs_class_gradients)(void *to, const fs_lines *lines, const int64_t
         for (ptrdiff_t k = 0; k < count; k++) {
             scales[k] = scale[first + k];
             own[k] = S(take_own)(y + k * stride, step, classes[first + k]);
-            any |= wanted[k] = !is_unsure(own[k], scales[k], n);
+            any |= wanted[k] = !p_is_small(own[k], scales[k], n);
         }
         if (any && step != 1) S(totals_of_columns)(y, n, step, count, others);
         for (ptrdiff_t k = 0; any && step == 1 && k < count; k++) {
-            if (n < SHORT) /* it is sooner taken than foreseen whether it is wanted */
+            if (n < SHORT) /* quicker than a branch that is often mispredicted */
                 others[k] = S(short_total)(y + k * stride, n);
             else if (wanted[k])
                 others[k] = S(long_total)(y + k * stride, n);
         }
-        values_at_classes(own, others, scales, W, n, sizeof *y == sizeof(double) ? 0x1p-1000 : 0x1p-120, value);
+        values_at_classes(own, others, scales, W, n, S(LEAST_OTHERS), S(MOST_SCALE), value);
         for (ptrdiff_t k = 0; k < count; k++) values[first + k] = classes[first + k] < 0 ? 0 : value[k];
     }
     fpenv_leave(callers);

@@ -36,28 +36,37 @@ static void fs_class_losses(const double *parts, const double *picked, const int
     fpenv_leave(callers);
 }
 
+/* Sums of scaled probabilities have the error of these from n times this on, up to scales of so much. */
+#define LEAST_OTHERS_f32 0x1p-120
+#define LEAST_OTHERS_f64 0x1p-1000
+#define MOST_SCALE_f32 0x1.fffffep127
+#define MOST_SCALE_f64 0x1.fffffffffffffp1023
+
 /* Where p is at most 1/4, 1 - p loses nothing that counts, unless scale * p, `own`, was rounded as a subnormal number
- * is: of a line of n elements. */
-static ALWAYS_INLINE int is_unsure(double own, double scale, ptrdiff_t n) {
+ * is: of a line of n elements. (The limit of float32 does for float64, too.) */
+static ALWAYS_INLINE int p_is_small(double own, double scale, ptrdiff_t n) {
     return (fabs(own) <= 0.25 * fabs(scale)) & (fabs(scale) > (double)n * SMALL_SCALE_f32);
 }
 
-/* -scale * (1 - p) at the classes of `count` lines, whole vectors of them: of those that are unsure from `own`. Else
- * from the sum of scale * p over the other elements, which has their error, unless they are subnormal, below `least`
- * each, or so small that exp left them out: then NaN. */
-static NEVER_INLINE void values_at_classes(const double *own, const double *others, const double *scale, int count,
-                                           ptrdiff_t n, double least, double *values) {
+/* -scale * (1 - p) at the classes of `count` lines, whole vectors of them. Three ways: where p is small, own - scale.
+ * Else minus the sum of scale * p over the other elements, which has their error, unless they are subnormal, below
+ * `least` each, or so small that exp left them out, or the scale is past `most`. Else NaN: the caller takes it from
+ * the loss. (`others` does not matter where p is small.) */
+static NEVER_INLINE void values_at_classes(const double *own, const double *others, const double *scales, int count,
+                                           ptrdiff_t n, double least, double most, double *values) {
     const v_f64 least_size = set1_f64((double)n * SMALL_SCALE_f32), least_sum = set1_f64((double)n * least);
     for (int i = 0; i < count; i += LANES_f64) {
-        const v_f64 p = load_f64(own + i), rest = load_f64(others + i), one = load_f64(scale + i);
-        const v_f64 size = max_f64(one, neg_f64(one)), sum = max_f64(rest, neg_f64(rest));
-        const m_f64 is_small = ge_f64(least_size, size);
-        const v_f64 most =
-            sub_f64(drop_f64(is_small, mul_f64(size, set1_f64(0.25))), keep_f64(is_small, set1_f64(1)));
-        const m_f64 unsure = ge_f64(most, max_f64(p, neg_f64(p)));
-        const m_f64 is_known = ge_f64(sum, fma_f64(size, set1_f64((double)n * 0x1p-100), least_sum));
-        const v_f64 sure = sub_f64(drop_f64(is_known, set1_f64(NAN)), rest);
-        store_f64(values + i, add_f64(keep_f64(unsure, sub_f64(p, one)), drop_f64(unsure, sure)));
+        const v_f64 at_class = load_f64(own + i), rest = load_f64(others + i), scale = load_f64(scales + i);
+        const v_f64 size = max_f64(scale, neg_f64(scale)), sum = max_f64(rest, neg_f64(rest));
+        const m_f64 too_small = ge_f64(least_size, size), in_range = ge_f64(set1_f64(most), size);
+        /* -1, which no magnitude is below: then p is never small */
+        const v_f64 small =
+            sub_f64(drop_f64(too_small, mul_f64(size, set1_f64(0.25))), keep_f64(too_small, set1_f64(1)));
+        const m_f64 is_small = ge_f64(small, max_f64(at_class, neg_f64(at_class)));
+        const m_f64 is_known =
+            ge_f64(keep_f64(in_range, sum), fma_f64(size, set1_f64((double)n * 0x1p-100), least_sum));
+        const v_f64 by_others = sub_f64(drop_f64(is_known, set1_f64(NAN)), rest);
+        store_f64(values + i, add_f64(keep_f64(is_small, sub_f64(at_class, scale)), drop_f64(is_small, by_others)));
     }
 }
 

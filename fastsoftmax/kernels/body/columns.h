@@ -345,7 +345,7 @@ static ALWAYS_INLINE T(sum) S(long_column_sum)(const S(long_column) *column, ptr
 }
 
 /* As column_rest (column_passes.h). */
-static NEVER_INLINE void S(long_column_rest)(const S(long_column) *column, ptrdiff_t n, T(v) *top, T(rest) *rest) {
+static MADE_SMALL void S(long_column_rest)(const S(long_column) *column, ptrdiff_t n, T(v) *top, T(rest) *rest) {
     const T(reference) ref = T(make_reference)(S(long_column_top)(column, n));
     *top = S(long_column_at)(column, 0);
     T(exp_sum) sum = T(exp_sum_zero)();
@@ -361,9 +361,9 @@ static NEVER_INLINE void S(long_column_rest)(const S(long_column) *column, ptrdi
     T(others)(rest, T(set1)(0));
 }
 
-static NEVER_INLINE void S(long_columns)(const S(elem) *x, S(elem) *y, ptrdiff_t columns, ptrdiff_t n,
-                                         ptrdiff_t x_stride, ptrdiff_t y_stride, fs_operation op, int negate,
-                                         const double *scale) {
+static MADE_SMALL void S(long_columns)(const S(elem) *x, S(elem) *y, ptrdiff_t columns, ptrdiff_t n,
+                                       ptrdiff_t x_stride, ptrdiff_t y_stride, fs_operation op, int negate,
+                                       const double *scale) {
     for (ptrdiff_t first = 0; first < columns; first += T(LANES)) {
         const S(long_column) column = {x + first, x_stride, columns - first, negate};
         T(reference) ref;

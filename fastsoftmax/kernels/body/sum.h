@@ -73,6 +73,27 @@ static ALWAYS_INLINE void sum_add_f64(sum_f64 *sum, v_f64 v) {
     sum->lo[0] = add_f64(sum->lo[0], both.lo);
 }
 
+/* q * (top - x) and q join two sums, for a vector of x and q = keep * p + share; `share` alone without p. Each half
+ * of a vector of float32 has sums of its own. */
+typedef struct {
+    v_f64 keep, share;
+} shares;
+
+static ALWAYS_INLINE void add_weighed_f64(sum_f64 *gaps, sum_f64 *weights, const v_f64 *top, v_f64 x, v_f64 p,
+                                          const shares *of, const int has_p) {
+    const v_f64 q = has_p ? add_f64(mul_f64(of->keep, p), of->share) : of->share;
+    sum_add_f64(gaps, mul_f64(q, sub_f64(top[0], x)));
+    sum_add_f64(weights, q);
+}
+
+static ALWAYS_INLINE void add_weighed_f32(sum_f64 *gaps, sum_f64 *weights, const v_f64 *top, v_f32 x, v_f32 p,
+                                          const shares *of, const int has_p) {
+    v_f64 wide[2], wide_p[2];
+    widen_f32(wide, x);
+    widen_f32(wide_p, p);
+    for (int k = 0; k < 2; k++) add_weighed_f64(gaps + k, weights + k, top + k, wide[k], wide_p[k], of, has_p);
+}
+
 /* A sum of exponentials (exp.h) while it grows; a vector is added to it from where it is, or from memory; and the sum
  * that it becomes. A lane has the same bits on every target. */
 typedef sum_f64 exp_sum_f64;

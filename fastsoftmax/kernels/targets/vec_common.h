@@ -22,6 +22,13 @@
 #define NEVER_INLINE __attribute__((noinline, noclone))
 #endif
 
+/* The same, made small rather than quick: for what is seldom called, or waits for memory in any case. */
+#if defined(_MSC_VER) && !defined(__clang__)
+#define MADE_SMALL NEVER_INLINE
+#else
+#define MADE_SMALL __attribute__((cold)) NEVER_INLINE
+#endif
+
 /* For a value with two uses, which gcc would else load from memory for each. */
 #if defined(__GNUC__) && defined(LOADED)
 #define KEEP_LOADED(x) __asm__("" : LOADED(x))
