@@ -178,17 +178,22 @@ def least_share(call):
     return 4 * min(used) / sum(used)
 
 def told(name, shape, call):
-    print(name, shape, max(least_share(call) for _ in range(3)))  # a busy machine disturbs
+    found = 0
+    for _ in range(20):  # a busy machine disturbs
+        found = max(found, least_share(call))
+        if found > 0.5:
+            break
+    print(name, shape, found)
 
-for shape, dim in [((8, 32000), 1), ((4, 40000), 1), ((66, 4000), 1), ((1, 300000), 1),
-                   ((1000, 256), 0), ((3, 50, 2000), 1), ((5, 100, 500), 1)]:
+for shape, dim in [((8, 60000), 1), ((4, 65000), 1), ((66, 9000), 1), ((1, 600000), 1),
+                   ((2000, 256), 0), ((3, 50, 5000), 1), ((5, 100, 1500), 1)]:
     x = rng.standard_normal(shape)
     y = F.softmax(x, dim)
     for op in (F.softmax, F.log_softmax, F.logsumexp):
         told(op.__name__, shape, lambda: op(x, dim))
     if shape[0] > 1:
         told("softmax_backward", shape, lambda: F.softmax_backward(x, y, dim))
-for shape in [(8, 32000), (4, 40000), (66, 4000), (3, 50, 2000)]:
+for shape in [(8, 60000), (4, 65000), (66, 9000), (3, 50, 5000)]:
     x = rng.standard_normal(shape)
     t = rng.integers(0, shape[1], shape[:1] + shape[2:])
     if shape[0] > 3:
