@@ -62,7 +62,7 @@ cdef inline Py_ssize_t strip_scratch(
     Py_ssize_t n, Py_ssize_t inner, Py_ssize_t size
 ) noexcept nogil:
     """Bytes of scratch memory for `inner` columns (kernels.h)."""
-    cdef Py_ssize_t width = (inner + 15) // 16 * 16
+    cdef Py_ssize_t width = ceil_div(inner, 16) * 16
     return min(<Py_ssize_t> FS_SCRATCH, (n + 2) * width * max(size, <Py_ssize_t> 4))
 
 

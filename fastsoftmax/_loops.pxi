@@ -82,7 +82,7 @@ cdef int _gathered_rows(
     cdef Py_ssize_t step = x.strides[1] // <Py_ssize_t> sizeof(real)
     cdef Py_ssize_t y_stride = y.strides[0] // <Py_ssize_t> sizeof(real)
     cdef Py_ssize_t tile = max(<Py_ssize_t> 1, GATHERED // n)
-    cdef Py_ssize_t tiles = (rows + tile - 1) // tile
+    cdef Py_ssize_t tiles = ceil_div(rows, tile)
     cdef Py_ssize_t size = n * <Py_ssize_t> sizeof(real)
     cdef Py_ssize_t room = FS_ROWS_SCRATCH + (tile * size // ALIGNMENT + 1) * ALIGNMENT + PAGE
     cdef Py_ssize_t i
@@ -282,27 +282,32 @@ cdef struct Reduced:
     bint kept
 
 
-cdef void _reduce_shared(
-    const LongRows *job, Py_ssize_t first, Py_ssize_t part, char *room, Reduced *found
+cdef fs_part _shared_part(
+    const LongRows *job, Py_ssize_t first, Py_ssize_t part, char *room
 ) noexcept nogil:
     """Part number `part` of those of all rows from `first` on, one after the other."""
     cdef Py_ssize_t parts = job.n // PART
     cdef fs_part row = _row(job, first + part // parts, room, part // parts)
-    cdef fs_part here = _part(job, &row, part % parts)
-    found.kept = job.kernels.reduce(here.x, <void *> here.e, _part_size(job, part % parts),
+    return _part(job, &row, part % parts)
+
+
+cdef void _reduce_shared(
+    const LongRows *job, Py_ssize_t first, Py_ssize_t part, char *room, Reduced *found
+) noexcept nogil:
+    cdef fs_part here = _shared_part(job, first, part, room)
+    found.kept = job.kernels.reduce(here.x, <void *> here.e,
+                                    _part_size(job, part % (job.n // PART)),
                                     &found.carry, NULL)
 
 
 cdef void _finish_shared(
     const LongRows *job, Py_ssize_t first, Py_ssize_t part, char *room, const Reduced *whole
 ) noexcept nogil:
-    cdef Py_ssize_t parts = job.n // PART
-    cdef fs_part row = _row(job, first + part // parts, room, part // parts)
-    cdef fs_part here = _part(job, &row, part % parts)
+    cdef fs_part here = _shared_part(job, first, part, room)
     here.carry = &whole.carry
     if not whole.kept:
         here.e = NULL
-    job.kernels.finish(&here, _part_size(job, part % parts))
+    job.kernels.finish(&here, _part_size(job, part % (job.n // PART)))
 
 
 cdef int _share_rows(const LongRows *job, Py_ssize_t first, int threads) except -1:

@@ -131,36 +131,33 @@ cdef void _divide(Job *job, int threads) noexcept nogil:
 
     Small samples go into a call together, where it is only to take parts and to pick.
     """
-    cdef Py_ssize_t line = (job.n + 2) * max(job.itemsize, <Py_ssize_t> sizeof(float))
-    cdef Py_ssize_t group = min(<Py_ssize_t> 16, ceil_div(TILE, job.n))  # rows read together
-    cdef Py_ssize_t most = min(<Py_ssize_t> MOST_LINES, 16 * ceil_div(TILE, 16 * job.n))
+    cdef Py_ssize_t n = 1 if job.picks else job.n  # elements of a line that are read
+    cdef Py_ssize_t line = (n + 2) * max(job.itemsize, <Py_ssize_t> sizeof(float))
+    cdef Py_ssize_t group = min(<Py_ssize_t> 16, ceil_div(TILE, n))  # rows read together
+    cdef Py_ssize_t most = min(<Py_ssize_t> MOST_LINES, 16 * ceil_div(TILE, 16 * n))
     cdef bint is_gradient = job.out != NULL
     job.group = job.strips = 1
     if job.inner == 1:
-        job.width = min(most, ceil_div(TILE, group * job.n) * group)
-        if job.picks:
-            job.width = MOST_LINES
+        job.width = min(most, ceil_div(TILE, group * n) * group)
         if is_gradient:  # more long rows than one, so that one is begun while another is ended
-            job.width = rows_of_tile(job.samples, job.n, PY_SSIZE_T_MAX, threads)
+            job.width = rows_of_tile(job.samples, n, PY_SSIZE_T_MAX, threads)
             job.width = ceil_div(job.width, ceil_div(job.width, most))
         job.calls = ceil_div(job.samples, job.width)
         job.scratch = FS_ROWS_SCRATCH
     else:
         job.width = max(16, min(<Py_ssize_t> MOST_LINES, FS_SCRATCH // line // 16 * 16))
-        if job.picks:
-            job.width = MOST_LINES
         if is_gradient:
-            job.width = columns_of_tile(job.samples, job.n, job.inner, job.width, threads)
-        job.width = min(job.width, (job.inner + 15) // 16 * 16)
+            job.width = columns_of_tile(job.samples, n, job.inner, job.width, threads)
+        job.width = min(job.width, ceil_div(job.inner, 16) * 16)
         job.strips = ceil_div(job.inner, job.width)
         job.calls = job.samples * job.strips
         job.scratch = min(<Py_ssize_t> FS_SCRATCH, line * job.width)
-    job.scratch = (job.scratch + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
-    if (job.out == NULL and job.p == NULL and job.wanted.share == 0
+    job.scratch = ceil_div(job.scratch, ALIGNMENT) * ALIGNMENT
+    if (not is_gradient and job.p == NULL and job.wanted.share == 0
             and job.inner > 1 and job.strips == 1):
         job.group = max(<Py_ssize_t> 1, TOGETHER // job.width)
-        job.calls = (job.samples + job.group - 1) // job.group
-    job.together = 1 + TILE // ((1 if job.picks else job.n) * job.width * job.group)
+        job.calls = ceil_div(job.samples, job.group)
+    job.together = 1 + TILE // (n * job.width * job.group)
     job.room = job.scratch + job.width * job.group * 7 * <Py_ssize_t> sizeof(double)
 
 
@@ -364,7 +361,7 @@ cdef int _run(Job *job, Sums *total, int threads) except -1:
     cdef fs_fpenv callers
     cdef Sums *sums
     _divide(job, threads)
-    tiles = (job.calls + job.together - 1) // job.together
+    tiles = ceil_div(job.calls, job.together)
     memory = scratch(threads, job.room)
     sums = <Sums *> malloc(min(tiles, <Py_ssize_t> BATCH) * sizeof(Sums))
     if sums == NULL:

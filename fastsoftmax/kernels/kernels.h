@@ -130,18 +130,12 @@ typedef struct {
                   double *sums);
     /* n values, narrowed */
     void (*put)(const double *values, ptrdiff_t n, void *y);
-    /* Classes that are `ignore` become negative, and so do those outside of 0 to n - 1. *counted: how many are
-     * neither. 1 if one is outside and not `ignore`, else 0. */
-    int (*check_classes)(int64_t *classes, ptrdiff_t count, int64_t n, int64_t ignore, ptrdiff_t *counted);
-    /* a loss a line, from its parts and what was picked, 0 where its class is negative; their sum as hi + lo */
-    void (*class_losses)(const double *parts, const double *picked, const int64_t *classes, ptrdiff_t count,
-                         double *losses, double *hi, double *lo);
     /* y = scale * softmax(x), y lying as x does; it may be x */
     void (*scaled)(const void *x, void *y, const fs_lines *, const double *scale, void *scratch);
     /* what `place` is to put into a gradient of losses with one class a line, y = scale * p: -scale * (1 - p) at the
      * class, with all of its digits, or NaN where y has not got them, as where 1 - p or the scale is tiny: the caller
-     * then takes it from the loss; 0 where there is no class. y has 0 there afterwards. NULL for
-     * FS_F16 and FS_BF16, whose gradients are taken in float32. */
+     * then takes it from the loss; 0 where there is no class. y has 0 there afterwards. NULL for FS_F16 and FS_BF16,
+     * whose gradients are taken in float32. */
     void (*class_gradients)(void *y, const fs_lines *, const int64_t *classes, const double *scale, double *values);
     /* the element of each line's class becomes the line's value; the whole line 0 where it has none */
     void (*place)(void *y, const fs_lines *, const int64_t *classes, const double *values);
@@ -149,6 +143,12 @@ typedef struct {
      * and a line that has none becomes 0. */
     void (*subtract)(void *y, const void *p, const fs_lines *, const fs_wanted *, const int64_t *classes,
                      const double *scale);
+    /* Classes that are `ignore` become negative, and so do those outside of 0 to n - 1. *counted: how many are
+     * neither. 1 if one is outside and not `ignore`, else 0. */
+    int (*check_classes)(int64_t *classes, ptrdiff_t count, int64_t n, int64_t ignore, ptrdiff_t *counted);
+    /* a loss a line, from its parts and what was picked, 0 where its class is negative; their sum as hi + lo */
+    void (*class_losses)(const double *parts, const double *picked, const int64_t *classes, ptrdiff_t count,
+                         double *losses, double *hi, double *lo);
 } fs_loss_kernels;
 
 typedef struct {

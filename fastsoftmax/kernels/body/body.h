@@ -148,8 +148,8 @@ enum { BACKWARD_STRIP = 256 * 1024, BACKWARD_COLUMNS = 512 };
      [FS_BF16] = KERNELS(NAME, bf16)}
 
 #define LOSSES(TYPE, CLASS_GRADIENTS)                                                                                \
-    {fs_parts_##TYPE, fs_pick_##TYPE,   fs_weigh_##TYPE, fs_put_##TYPE,   fs_check_classes,                          \
-     fs_class_losses, fs_scaled_##TYPE, CLASS_GRADIENTS, fs_place_##TYPE, fs_subtract_##TYPE}
+    {fs_parts_##TYPE, fs_pick_##TYPE,  fs_weigh_##TYPE,    fs_put_##TYPE,    fs_scaled_##TYPE,                       \
+     CLASS_GRADIENTS, fs_place_##TYPE, fs_subtract_##TYPE, fs_check_classes, fs_class_losses}
 
 #define BACKWARD(NAME, TYPE) {fs_##NAME##_backward_rows_##TYPE, fs_##NAME##_backward_columns_##TYPE}
 #define BACKWARD_OF(NAME)                                                                                            \

@@ -1,6 +1,6 @@
 /* Parts of a long row, which threads may share: each part to its carry, the carries into one, each part finished. The
- * exponentials wait, if there is memory for them and all of the row is ordinary; else they are taken twice.
- * As with groups of rows (rows.h), one row may be finished while the next is read.
+ * exponentials wait, if there is memory for them and all of the row is ordinary; else they are taken twice. As with
+ * groups of rows (rows.h), one row may be finished while the next is read.
  *
  * Included once for each element type S, computed in T; see body.h. */
 
@@ -76,18 +76,23 @@ static ALWAYS_INLINE S(open_row) S(part_meanwhile)(const fs_part *part, ptrdiff_
     return row;
 }
 
+/* By what is read next: a whole part would be too much to look through. */
+static ALWAYS_INLINE int S(part_seems_ordinary)(const S(elem) *x, ptrdiff_t n) {
+    enum { NEXT = 4 * T(LANES) };
+    return S(seems_ordinary)(x, n < NEXT ? n : NEXT);
+}
+
 /* The sum of a part and its maximum; by reading once if it is ordinary, as columns are (column_passes.h). Then e,
  * unless it is NULL, gets its exponentials, and *kept is 1: they are all relative to ordinary_reference. Meanwhile
  * `open` is ended. */
 static ALWAYS_INLINE T(elem) S(part_exp)(const S(elem) *x, T(elem) *e, ptrdiff_t n, int negate,
                                          const S(open_row) *open, T(sum) *sum, int *kept) {
-    enum { NEXT = 4 * T(LANES) };
     const S(how) how = {.negate = negate}, once = {.negate = negate, .ordinary = 1, .bounded = 1};
     const S(how) keep = {.negate = negate, .ordinary = 1, .bounded = 1, .kept = 1, .ends = FS_SOFTMAX};
     const S(fetched) next = {x + T(READ_AHEAD), NULL};
     T(row_sums) sums;
     S(bounds) bounds;
-    int ordinary = S(seems_ordinary)(x, n < NEXT ? n : NEXT); /* what is read next */
+    int ordinary = S(part_seems_ordinary)(x, n);
     const int keeps = ordinary && S(is_stored)(e) && e;
     if (!keeps && open->y) S(end_row)(open, n, NULL, FS_SOFTMAX);
     if (ordinary) {
@@ -148,13 +153,12 @@ static NEVER_INLINE int S(reduce_softmax)(const S(elem) *x, S(elem) *to, ptrdiff
 
 /* Shared by log_softmax and logsumexp. */
 static NEVER_INLINE void S(reduce_log)(const S(elem) *x, ptrdiff_t n, fs_carry *carry, const fs_part *open) {
-    enum { NEXT = 4 * T(LANES) };
     /* as in a group of one row, the next part is fetched meanwhile, which the same thread takes as a rule */
     const S(group) part = S(read_group)(x, 1, n, n, 0, NULL);
     const S(open_row) row = S(part_meanwhile)(open, n, 1, 0);
     S(open_group) other = {.x = row.x, .y = row.y, .count = row.y ? 1 : 0};
     if (row.y) S(set_ending)(&other, row.ending.a, row.ending.b);
-    int once = S(seems_ordinary)(x, n < NEXT ? n : NEXT);
+    int once = S(part_seems_ordinary)(x, n);
     T(rest) rest;
     const T(v) tops = S(group_log)(&part, &other, &once, &rest);
     rest.sum = T(rest_sum)(&rest, tops);

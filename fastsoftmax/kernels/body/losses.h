@@ -98,6 +98,47 @@ static void S(fs_parts)(const void *x, const fs_lines *lines, double *parts, voi
     fpenv_leave(callers);
 }
 
+static NEVER_INLINE void S(scale_lines)(const S(elem) *x, S(elem) *y, const fs_lines *lines, const double *scale,
+                                        void *scratch) {
+    if (lines->step == 1)
+        S(softmax_rows)(x, y, lines->count, lines->n, lines->stride, lines->stride, scratch, NULL, 0, scale);
+    else
+        S(softmax_columns)(x, y, lines->count, lines->n, lines->step, lines->step, scratch, 0, scale, lines->ahead);
+}
+
+/* Whether scale / sum may be subnormal in T, and results not 0 in S. */
+static ALWAYS_INLINE int S(is_small)(double scale, ptrdiff_t n) {
+    return scale != 0 && fabs(scale) < (double)n * S(SMALL_SCALE);
+}
+
+/* Types: S, computed in T. Max error: 3 ULP (float16, bfloat16: 0.51; half an ULP more where a small scale, which is
+ * raised, makes results subnormal) for
+ *
+ *     |scale| <= 2**37,    float64: 2**48.
+ *
+ * Larger ones do not raise what exp left out: |scale| * 2**-186 more (float64: 2**-1122). Range: scales to the
+ * largest number of T (past it scale / sum may be infinite, and the line NaN or infinite, of either sign), lines as
+ * softmax. Aliasing: y may be x. */
+static void S(fs_scaled)(const void *from, void *to, const fs_lines *lines, const double *scale, void *scratch) {
+    const fs_fpenv callers = fpenv_enter();
+    const S(elem) *x = from;
+    S(elem) *y = to;
+    int small = 0;
+    for (ptrdiff_t i = 0; i < lines->count; i++) small |= S(is_small)(scale[i], lines->n);
+    if (!small) S(scale_lines)(x, y, lines, scale, scratch);
+    /* one by one: a line's results are those it has among others */
+    for (ptrdiff_t i = 0; small && i < lines->count; i++) {
+        const fs_lines one = {1, lines->n, lines->stride, lines->step, 0, 1, 0};
+        const int raised = S(is_small)(scale[i], lines->n);
+        const double raised_scale = raised ? scale[i] * T(RAISE) : scale[i];
+        S(elem) *line = y + i * lines->stride;
+        S(scale_lines)(x + i * lines->stride, line, &one, &raised_scale, scratch);
+        for (ptrdiff_t c = 0; raised && c < lines->n; c++)
+            S(store_one)(line + c * lines->step, S(widen_one)(line[c * lines->step]) * (1 / T(RAISE)));
+    }
+    fpenv_leave(callers);
+}
+
 /* One element of each line, exactly, where the class is not negative. (A caller that takes subnormal numbers for 0
  * would have it widened to 0.) */
 static void S(fs_pick)(const void *from, const fs_lines *lines, const int64_t *classes, double *picked) {
@@ -128,10 +169,33 @@ static ALWAYS_INLINE int S(by_vectors)(const fs_wanted *wanted) {
     return OPEN_ROW != 0 && sizeof(S(elem)) == sizeof(T(elem)) && !wanted->weight;
 }
 
-static ALWAYS_INLINE void S(store_weighed)(const sum_f64 *gaps, const sum_f64 *weights, double lane[2][T(LANES)]) {
+static ALWAYS_INLINE void S(weighed_lanes)(const weighed *sums, double lane[2][T(LANES)]) {
     for (int k = 0; k < T(LANES) / LANES_f64; k++) {
-        sum_lanes_f64(gaps + k, lane[0] + k * LANES_f64);
-        sum_lanes_f64(weights + k, lane[1] + k * LANES_f64);
+        sum_lanes_f64(sums->gaps + k, lane[0] + k * LANES_f64);
+        sum_lanes_f64(sums->weights + k, lane[1] + k * LANES_f64);
+    }
+}
+
+/* A row of at least a vector, so. */
+static ALWAYS_INLINE void S(weigh_row)(const S(elem) *x, const S(elem) *p, ptrdiff_t n, const fs_wanted *wanted,
+                                       double top, double *sums) {
+    enum { W = T(LANES) };
+    const shares of = {set1_f64(wanted->keep), set1_f64(wanted->share)};
+    const v_f64 tops[2] = {set1_f64(top), set1_f64(top)};
+    weighed row = weighed_zero();
+    double lane[2][W], hi[2] = {0}, lo[2] = {0};
+    ptrdiff_t c = 0;
+    for (; c + W <= n; c += W)
+        T(add_weighed)(&row, tops, S(load)(x + c), p ? S(load)(p + c) : T(set1)(0), &of, p != NULL);
+    for (; c < n; c++) {
+        const double q = S(wanted)(wanted, p, c, c);
+        add_exactly(hi, lo, q * (top - (double)S(widen_one)(x[c])));
+        add_exactly(hi + 1, lo + 1, q);
+    }
+    S(weighed_lanes)(&row, lane);
+    for (int k = 0; k < 2; k++) {
+        for (int j = 0; j < W; j++) add_exactly(hi + k, lo + k, lane[k][j]);
+        sums[k] = exact_sum(hi[k], lo[k]);
     }
 }
 
@@ -141,33 +205,15 @@ static ALWAYS_INLINE void S(store_weighed)(const sum_f64 *gaps, const sum_f64 *w
  * Range: where top - x is past float64 the sum is infinite. */
 static ALWAYS_INLINE void S(weigh_rows)(const S(elem) *x, const S(elem) *p, const fs_lines *lines,
                                         const fs_wanted *wanted, const double *parts, double *sums) {
-    enum { W = T(LANES) };
-    const shares of = {set1_f64(wanted->keep), set1_f64(wanted->share)};
+    const int by_vectors = S(by_vectors)(wanted) && lines->n >= T(LANES);
     for (ptrdiff_t i = 0; i < lines->count; i++) {
         const double top = parts[2 * i];
-        const v_f64 tops[2] = {set1_f64(top), set1_f64(top)};
         const ptrdiff_t row = i * lines->stride;
-        if (S(by_vectors)(wanted) && W <= lines->n) {
-            sum_f64 gap_lanes[2] = {sum_zero_f64(), sum_zero_f64()},
-                    weight_lanes[2] = {sum_zero_f64(), sum_zero_f64()};
-            double lane[2][W], hi[2] = {0}, lo[2] = {0};
-            ptrdiff_t c = 0;
+        if (by_vectors) { /* known when this is compiled: whether there are probabilities */
             if (p)
-                for (; c + W <= lines->n; c += W)
-                    T(add_weighed)(gap_lanes, weight_lanes, tops, S(load)(x + row + c), S(load)(p + row + c), &of, 1);
+                S(weigh_row)(x + row, p + row, lines->n, wanted, top, sums + 2 * i);
             else
-                for (; c + W <= lines->n; c += W)
-                    T(add_weighed)(gap_lanes, weight_lanes, tops, S(load)(x + row + c), T(set1)(0), &of, 0);
-            for (; c < lines->n; c++) {
-                const double q = S(wanted)(wanted, p, row + c, c);
-                add_exactly(hi, lo, q * (top - (double)S(widen_one)(x[row + c])));
-                add_exactly(hi + 1, lo + 1, q);
-            }
-            S(store_weighed)(gap_lanes, weight_lanes, lane);
-            for (int k = 0; k < 2; k++) {
-                for (int j = 0; j < W; j++) add_exactly(hi + k, lo + k, lane[k][j]);
-                sums[2 * i + k] = exact_sum(hi[k], lo[k]);
-            }
+                S(weigh_row)(x + row, NULL, lines->n, wanted, top, sums + 2 * i);
             continue;
         }
         turns gaps = {{0}, {0}}, weights = {{0}, {0}};
@@ -189,24 +235,24 @@ static ALWAYS_INLINE void S(weigh_rows)(const S(elem) *x, const S(elem) *p, cons
     }
 }
 
-/* Columns: those past the last whole vector go as one that is filled up with 0, so that each has the same bits
- * wherever it lies. */
+/* Columns, by vectors: those past the last whole one go as one that is filled up with 0, so that each has the same
+ * bits wherever it lies. */
 static ALWAYS_INLINE void S(weigh_vectors)(const S(elem) *x, const S(elem) *p, const fs_lines *lines,
                                            const fs_wanted *wanted, const double *parts, double *sums) {
     enum { W = T(LANES) };
     const shares of = {set1_f64(wanted->keep), set1_f64(wanted->share)};
     for (ptrdiff_t first = 0; first < lines->count; first += W) {
         const ptrdiff_t count = lines->count - first < W ? lines->count - first : W;
-        sum_f64 gap_lanes[2] = {sum_zero_f64(), sum_zero_f64()}, weight_lanes[2] = {sum_zero_f64(), sum_zero_f64()};
+        weighed columns = weighed_zero();
         double top[W] = {0}, lane[2][W];
         v_f64 tops[W / LANES_f64];
         for (int k = 0; k < count; k++) top[k] = parts[2 * (first + k)];
         for (int k = 0; k < W / LANES_f64; k++) tops[k] = load_f64(top + k * LANES_f64);
         for (ptrdiff_t c = 0, at = first; c < lines->n; c++, at += lines->step) {
             const T(v) share = p ? S(load_some)(p + at, count, 0) : T(set1)(0);
-            T(add_weighed)(gap_lanes, weight_lanes, tops, S(load_some)(x + at, count, 0), share, &of, p != NULL);
+            T(add_weighed)(&columns, tops, S(load_some)(x + at, count, 0), share, &of, p != NULL);
         }
-        S(store_weighed)(gap_lanes, weight_lanes, lane);
+        S(weighed_lanes)(&columns, lane);
         for (int k = 0; k < count; k++) {
             sums[2 * (first + k)] = lane[0][k];
             sums[2 * (first + k) + 1] = lane[1][k];
@@ -249,47 +295,6 @@ static void S(fs_weigh)(const void *x, const void *p, const fs_lines *lines, con
         S(weigh_rows)(x, p, lines, wanted, parts, sums);
     else
         S(weigh_columns)(x, p, lines, wanted, parts, sums);
-    fpenv_leave(callers);
-}
-
-static NEVER_INLINE void S(scale_lines)(const S(elem) *x, S(elem) *y, const fs_lines *lines, const double *scale,
-                                        void *scratch) {
-    if (lines->step == 1)
-        S(softmax_rows)(x, y, lines->count, lines->n, lines->stride, lines->stride, scratch, NULL, 0, scale);
-    else
-        S(softmax_columns)(x, y, lines->count, lines->n, lines->step, lines->step, scratch, 0, scale, lines->ahead);
-}
-
-/* Whether scale / sum may be subnormal in T, and results not 0 in S. */
-static ALWAYS_INLINE int S(is_small)(double scale, ptrdiff_t n) {
-    return scale != 0 && fabs(scale) < (double)n * S(SMALL_SCALE);
-}
-
-/* Types: S, computed in T. Max error: 3 ULP (float16, bfloat16: 0.51; half an ULP more where a small scale, which is
- * raised, makes results subnormal) for
- *
- *     |scale| <= 2**37,    float64: 2**48.
- *
- * Larger ones do not raise what exp left out: |scale| * 2**-186 more (float64: 2**-1122). Range: scales to the
- * largest number of T (past it scale / sum may be infinite, and the line NaN or infinite, of either sign), lines as
- * softmax. Aliasing: y may be x. */
-static void S(fs_scaled)(const void *from, void *to, const fs_lines *lines, const double *scale, void *scratch) {
-    const fs_fpenv callers = fpenv_enter();
-    const S(elem) *x = from;
-    S(elem) *y = to;
-    int small = 0;
-    for (ptrdiff_t i = 0; i < lines->count; i++) small |= S(is_small)(scale[i], lines->n);
-    if (!small) S(scale_lines)(x, y, lines, scale, scratch);
-    /* one by one: a line's results are those it has among others */
-    for (ptrdiff_t i = 0; small && i < lines->count; i++) {
-        const fs_lines one = {1, lines->n, lines->stride, lines->step, 0, 1, 0};
-        const int raised = S(is_small)(scale[i], lines->n);
-        const double raised_scale = raised ? scale[i] * T(RAISE) : scale[i];
-        S(elem) *line = y + i * lines->stride;
-        S(scale_lines)(x + i * lines->stride, line, &one, &raised_scale, scratch);
-        for (ptrdiff_t c = 0; raised && c < lines->n; c++)
-            S(store_one)(line + c * lines->step, S(widen_one)(line[c * lines->step]) * (1 / T(RAISE)));
-    }
     fpenv_leave(callers);
 }
 

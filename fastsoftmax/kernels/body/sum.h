@@ -73,25 +73,39 @@ static ALWAYS_INLINE void sum_add_f64(sum_f64 *sum, v_f64 v) {
     sum->lo[0] = add_f64(sum->lo[0], both.lo);
 }
 
-/* q * (top - x) and q join two sums, for a vector of x and q = keep * p + share; `share` alone without p. Each half
+/* What a loss is weighed by: the sums of q * (top - x) and of q = keep * p + share, or `share` without p. Each half
  * of a vector of float32 has sums of its own. */
 typedef struct {
     v_f64 keep, share;
 } shares;
 
-static ALWAYS_INLINE void add_weighed_f64(sum_f64 *gaps, sum_f64 *weights, const v_f64 *top, v_f64 x, v_f64 p,
-                                          const shares *of, const int has_p) {
-    const v_f64 q = has_p ? add_f64(mul_f64(of->keep, p), of->share) : of->share;
-    sum_add_f64(gaps, mul_f64(q, sub_f64(top[0], x)));
-    sum_add_f64(weights, q);
+typedef struct {
+    sum_f64 gaps[2], weights[2];
+} weighed;
+
+static ALWAYS_INLINE weighed weighed_zero(void) {
+    const sum_f64 zero = sum_zero_f64();
+    return (weighed){{zero, zero}, {zero, zero}};
 }
 
-static ALWAYS_INLINE void add_weighed_f32(sum_f64 *gaps, sum_f64 *weights, const v_f64 *top, v_f32 x, v_f32 p,
-                                          const shares *of, const int has_p) {
+static ALWAYS_INLINE void add_weighed_at(weighed *sums, int k, v_f64 top, v_f64 x, v_f64 p, const shares *of,
+                                         const int has_p) {
+    const v_f64 q = has_p ? add_f64(mul_f64(of->keep, p), of->share) : of->share;
+    sum_add_f64(sums->gaps + k, mul_f64(q, sub_f64(top, x)));
+    sum_add_f64(sums->weights + k, q);
+}
+
+static ALWAYS_INLINE void add_weighed_f64(weighed *sums, const v_f64 *top, v_f64 x, v_f64 p, const shares *of,
+                                          const int has_p) {
+    add_weighed_at(sums, 0, top[0], x, p, of, has_p);
+}
+
+static ALWAYS_INLINE void add_weighed_f32(weighed *sums, const v_f64 *top, v_f32 x, v_f32 p, const shares *of,
+                                          const int has_p) {
     v_f64 wide[2], wide_p[2];
     widen_f32(wide, x);
     widen_f32(wide_p, p);
-    for (int k = 0; k < 2; k++) add_weighed_f64(gaps + k, weights + k, top + k, wide[k], wide_p[k], of, has_p);
+    for (int k = 0; k < 2; k++) add_weighed_at(sums, k, top[k], wide[k], wide_p[k], of, has_p);
 }
 
 /* A sum of exponentials (exp.h) while it grows; a vector is added to it from where it is, or from memory; and the sum
