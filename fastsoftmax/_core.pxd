@@ -29,8 +29,9 @@ cdef inline Py_ssize_t rows_of_tile(
     """
     cdef Py_ssize_t group = max(<Py_ssize_t> 1, min(<Py_ssize_t> 16, GROUP // n))
     cdef Py_ssize_t share = ceil_div(ceil_div(rows, threads), group)
-    return group * max(<Py_ssize_t> 1, min(max(share, ceil_div(TILE, n * group)),
-                                           most // (n * group)))
+    cdef Py_ssize_t cap = max(<Py_ssize_t> 1, most // (n * group))
+    share = ceil_div(share, ceil_div(share, cap))  # as many tiles for each thread
+    return group * min(max(share, ceil_div(TILE, n * group)), cap)
 
 
 cdef inline Py_ssize_t columns_of_tile(

@@ -63,19 +63,21 @@ cdef extern from "kernels.h" nogil:
     ctypedef struct fs_loss_kernels:
         void (*parts)(const void *, const fs_lines *, double *, void *) noexcept nogil
         void (*pick)(const void *, const fs_lines *, const int64_t *, double *) noexcept nogil
-        void (*weigh)(const void *, const void *, const fs_lines *, const fs_wanted *,
-                      const double *, double *) noexcept nogil
         void (*put)(const double *, Py_ssize_t, void *) noexcept nogil
-        void (*scaled)(const void *, void *, const fs_lines *, const double *,
-                       void *) noexcept nogil
-        void (*class_gradients)(void *, const fs_lines *, const int64_t *, const double *,
-                                double *) noexcept nogil
-        void (*place)(void *, const fs_lines *, const int64_t *, const double *) noexcept nogil
-        void (*subtract)(void *, const void *, const fs_lines *, const fs_wanted *,
-                         const int64_t *, const double *) noexcept nogil
         int (*check_classes)(int64_t *, Py_ssize_t, int64_t, int64_t, Py_ssize_t *) noexcept nogil
         void (*class_losses)(const double *, const double *, const int64_t *, Py_ssize_t,
                              double *, double *, double *) noexcept nogil
+        void (*weigh)(const void *, const void *, const fs_lines *, const fs_wanted *,
+                      const double *, double *) noexcept nogil
+        void (*scaled)(const void *, void *, const fs_lines *, const double *,
+                       void *) noexcept nogil
+        void (*place)(void *, const fs_lines *, const int64_t *, const double *) noexcept nogil
+        void (*subtract)(void *, const void *, const fs_lines *, const fs_wanted *,
+                         const int64_t *, const double *) noexcept nogil
+        void (*class_gradients)(void *, const fs_lines *, const int64_t *, const double *,
+                                double *) noexcept nogil
+        void (*widen)(const void *, Py_ssize_t, float *) noexcept nogil
+        void (*narrow)(const float *, Py_ssize_t, void *) noexcept nogil
 
     ctypedef void (*fs_backward_fn)(
         const void *, const void *, void *, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,

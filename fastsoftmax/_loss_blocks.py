@@ -106,8 +106,6 @@ def gradients(problem: Problem, scale: Any, out: Array) -> None:
     """The gradient of ``sum(scale * loss)``; `scale` is (N, ...) or one number for all rows."""
     if not problem.x.size:
         return
-    if problem.work.itemsize == 2:  # its probabilities are too coarse to go on from
-        problem = problem._replace(work=np.dtype(np.float32))
     primitives = _primitives(problem.work)
     pieces = _Pieces(problem, scale=scale if isinstance(scale, np.ndarray) else None, out=out)
     for box in pieces:
@@ -169,8 +167,13 @@ class _Operand:
     def put(self, box: Box, place: Array) -> None:
         """Write a piece back, if it is not in its place."""
         piece = self.array[box]
-        if not self._is_direct(piece):
-            np.copyto(piece, place.reshape(piece.shape), casting="unsafe")
+        if self._is_direct(piece):
+            return
+        if piece.dtype.itemsize == 2 and place.dtype == np.float32:
+            narrow = np.empty(place.shape, piece.dtype.newbyteorder("="))
+            _loss_kernels.narrow(place, narrow)
+            place = narrow
+        np.copyto(piece, place.reshape(piece.shape), casting="unsafe")
 
 
 class _Pieces:

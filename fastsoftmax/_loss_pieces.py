@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastsoftmax import _arguments, _carries, _carry, _core, _loss_arguments
+from fastsoftmax import _carries, _carry, _loss_arguments
 from fastsoftmax._arguments import LOGSUMEXP, Array
 
 FLOAT64 = np.dtype(np.float64)
@@ -112,9 +112,7 @@ def losses(
 
 def _weigh(found: Array, x: Array, p: Array | None, weight: Array | None, task: Task) -> None:
     """Fill in the sums over the classes."""
-    work = task.work
-    if _arguments.is_bfloat16(work):
-        _core._know_bfloat16(work)
+    work = np.dtype(np.float32) if task.work.itemsize == 2 else task.work
     shape = (x.shape[0], x.shape[1], -1)
     sums = _carry.weigh(
         np.ascontiguousarray(x, work).reshape(shape),

@@ -99,7 +99,8 @@ def cross_entropy(
     All rows ignored: the mean is NaN, the sum 0. A row that holds NaN or +inf, or only -inf, is
     NaN, unless it is ignored; a class at -inf has the loss inf.
 
-    Extra memory is less than 1 MiB, or one row that is longer. Signature and edge cases:
+    Extra memory is less than 1 MiB, or one row that is longer, for float16 and bfloat16 two in
+    float32. Signature and edge cases:
     `torch.nn.functional.cross_entropy`, PyTorch 2.13.
 
     Examples
@@ -263,8 +264,9 @@ def cross_entropy_backward(
     below 2**-1022, which has lost digits.)
     float16 and bfloat16 are computed in float32 or wider and rounded once. Rows to be ignored are
     0, whatever they hold; others that hold NaN or +inf, or only -inf, are NaN. Extra memory is
-    less than 1 MiB, or one row that is longer, unless `out` overlaps an argument other than by
-    being `input`. Source: the derivative of `torch.nn.functional.cross_entropy`, PyTorch 2.13.
+    less than 1 MiB, or one row that is longer, for float16 and bfloat16 three in float32, unless
+    `out` overlaps an argument other than by being `input`. Source: the derivative of
+    `torch.nn.functional.cross_entropy`, PyTorch 2.13.
 
     Examples
     --------
@@ -343,8 +345,8 @@ def checked(
     w = _loss_arguments.weight_of(name, weight, x.shape[1], _loss_blocks.wide(work))
     if not probabilities and not _arguments.is_dask(t):
         _loss_arguments.check_range(t, x.shape[1], ignore)
-    if _arguments.is_bfloat16(work):
-        _core._know_bfloat16(work)
+    if _arguments.is_bfloat16(dtype):
+        _core._know_bfloat16(dtype)
     return Problem(x, t, probabilities, w, ignore, smoothing, work), shape
 
 

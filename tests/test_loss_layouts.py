@@ -173,6 +173,27 @@ def test_the_same_bits_from_any_number_of_threads(dtype, name):
             assert all(map(same_bits, others, results[0]))
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize(
+    "shape", [(400, 10), (70, 1000), (3, 40_000), (5, 21, 2000), (300, 50, 4), (2, 30_000, 3)]
+)
+def test_narrow_types_have_what_float32_has_rounded_once(isa, dtype, shape):
+    x, t = problem(dtype, shape)
+    t[0] = -100
+    p = F.softmax(x, 1)
+    wide, wide_p = x.astype(np.float32), p.astype(np.float32)
+    weight = np.linspace(0, 2, shape[1])
+    for more in ({}, {"weight": weight}, {"label_smoothing": 0.1}):
+        for name in ("cross_entropy", "cross_entropy_backward"):
+            for target, wide_target in ((t, t), (p, wide_p), (wide_p, wide_p)):
+                keywords = {**more, "grad_output": 100.0} if name.endswith("backward") else more
+                with fastsoftmax.num_threads(3):
+                    found = call(name, x, target, **keywords)
+                due = call(name, wide, wide_target, **keywords)
+                due_type = dtype if name.endswith("backward") or target is not wide_p else "float32"
+                assert same_bits(found, due.astype(inputs.DTYPES[due_type]))
+
+
 @pytest.mark.parametrize("dtype", inputs.DTYPES)
 def test_a_row_does_not_know_its_neighbours(dtype):
     for shape in ((300, 10), (50, 1000)):

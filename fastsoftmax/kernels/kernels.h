@@ -125,30 +125,37 @@ typedef struct {
     void (*parts)(const void *x, const fs_lines *, double *parts, void *scratch);
     /* the element of each line's class, 0 where it has none */
     void (*pick)(const void *x, const fs_lines *, const int64_t *classes, double *picked);
-    /* two sums a line over the classes: of wanted * (maximum - x), and of wanted. p lies as x does, or is NULL. */
-    void (*weigh)(const void *x, const void *p, const fs_lines *, const fs_wanted *, const double *parts,
-                  double *sums);
     /* n values, narrowed */
     void (*put)(const double *values, ptrdiff_t n, void *y);
-    /* y = scale * softmax(x), y lying as x does; it may be x */
-    void (*scaled)(const void *x, void *y, const fs_lines *, const double *scale, void *scratch);
-    /* what `place` is to put into a gradient of losses with one class a line, y = scale * p: -scale * (1 - p) at the
-     * class, with all of its digits, or NaN where y has not got them, as where 1 - p or the scale is tiny: the caller
-     * then takes it from the loss; 0 where there is no class. y has 0 there afterwards. NULL for FS_F16 and FS_BF16,
-     * whose gradients are taken in float32. */
-    void (*class_gradients)(void *y, const fs_lines *, const int64_t *classes, const double *scale, double *values);
-    /* the element of each line's class becomes the line's value; the whole line 0 where it has none */
-    void (*place)(void *y, const fs_lines *, const int64_t *classes, const double *values);
-    /* y -= scale * wanted. Where there are classes, the element of each line's class loses scale * weight * keep too,
-     * and a line that has none becomes 0. */
-    void (*subtract)(void *y, const void *p, const fs_lines *, const fs_wanted *, const int64_t *classes,
-                     const double *scale);
     /* Classes that are `ignore` become negative, and so do those outside of 0 to n - 1. *counted: how many are
      * neither. 1 if one is outside and not `ignore`, else 0. */
     int (*check_classes)(int64_t *classes, ptrdiff_t count, int64_t n, int64_t ignore, ptrdiff_t *counted);
     /* a loss a line, from its parts and what was picked, 0 where its class is negative; their sum as hi + lo */
     void (*class_losses)(const double *parts, const double *picked, const int64_t *classes, ptrdiff_t count,
                          double *losses, double *hi, double *lo);
+
+    /* The following are NULL for FS_F16 and FS_BF16, whose lines are widened first. */
+
+    /* two sums a line over the classes: of wanted * (maximum - x), and of wanted. p lies as x does, or is NULL. */
+    void (*weigh)(const void *x, const void *p, const fs_lines *, const fs_wanted *, const double *parts,
+                  double *sums);
+    /* y = scale * softmax(x), y lying as x does; it may be x */
+    void (*scaled)(const void *x, void *y, const fs_lines *, const double *scale, void *scratch);
+    /* the element of each line's class becomes the line's value; the whole line 0 where it has none */
+    void (*place)(void *y, const fs_lines *, const int64_t *classes, const double *values);
+    /* y -= scale * wanted. Where there are classes, the element of each line's class loses scale * weight * keep too,
+     * and a line that has none becomes 0. */
+    void (*subtract)(void *y, const void *p, const fs_lines *, const fs_wanted *, const int64_t *classes,
+                     const double *scale);
+    /* what `place` is to put into a gradient of losses with one class a line, y = scale * p: -scale * (1 - p) at the
+     * class, with all of its digits, or NaN where y has not got them, as where 1 - p or the scale is tiny: the caller
+     * then takes it from the loss; 0 where there is no class. y has 0 there afterwards. */
+    void (*class_gradients)(void *y, const fs_lines *, const int64_t *classes, const double *scale, double *values);
+
+    /* These are NULL for FS_F32 and FS_F64: n elements to float32, exactly; and rounded to the nearest, ties to even.
+     */
+    void (*widen)(const void *x, ptrdiff_t n, float *wide);
+    void (*narrow)(const float *wide, ptrdiff_t n, void *y);
 } fs_loss_kernels;
 
 typedef struct {

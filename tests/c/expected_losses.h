@@ -33,6 +33,11 @@ static const loss_case LOSS_CASES[] = {
 };
 enum { LOSS_CASE_COUNT = sizeof LOSS_CASES / sizeof *LOSS_CASES };
 
+/* Lines of float16 and bfloat16 are widened for the other kernels. */
+static int has_kernel(fs_type type, loss_kernel kernel) {
+    return type == FS_F32 || type == FS_F64 || kernel == PARTS || kernel == PICK || kernel == PUT;
+}
+
 /* What belongs to a row of the pool, whichever call it is in */
 
 static double pool_p[MAX_POOL * MAX_N]; /* of either type, as pool_x */
@@ -159,12 +164,10 @@ static int results_of(loss_kernel kernel, int n) {
 
 static fs_type result_type(loss_kernel kernel, fs_type type) { return is_of_lines(kernel) ? FS_F64 : type; }
 
-/* The bounds of body/losses.h. Next to nothing happens before the rounding to a narrow type, which may be the second
- * one. */
+/* The bounds of body/losses.h and body/line_passes.h. The rounding to a narrow type may be the second one. */
 static double bound_of(loss_kernel kernel, fs_type type) {
-    const int narrow = type == FS_F16 || type == FS_BF16;
     switch (kernel) {
-    case SCALED: return narrow ? 0.51 : 3;
+    case SCALED: return 3;
     case WEIGH: return 5; /* roundings of a term: lines seldom meet 2, the fuzzer met 2.26 */
     case PUT:
     case PLACE:

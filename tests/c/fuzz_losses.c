@@ -47,6 +47,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
               .type = (fs_type)(take(&input) % FS_TYPES),
               .form = (form)(take(&input) % FORMS),
               .n = draw_length(&input)};
+    if (!has_kernel(c.type, c.what->kernel)) c.type = FS_F32;
     call tile = c;
     tile.gap = take(&input) % 20;
     tile.at_end = take(&input) & 1;

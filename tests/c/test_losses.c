@@ -55,7 +55,8 @@ static void test_length(const arguments *asked, int n) {
         if (n > 500) pool_size = PATTERNS;
         make_lines(type, n);
         for (const loss_case *what = LOSS_CASES; what < LOSS_CASES + LOSS_CASE_COUNT; what++)
-            if (n < LONGEST || what->kernel == PARTS || what->kernel == SCALED) test_case(what, asked, type, n);
+            if (has_kernel(type, what->kernel) && (n < LONGEST || what->kernel == PARTS || what->kernel == SCALED))
+                test_case(what, asked, type, n);
     }
 }
 
@@ -99,6 +100,86 @@ static void test_all_samples(const fs_table *table) {
                 for (size_t n = 0; n < sizeof lengths / sizeof *lengths; n++)
                     if (samples[s] * counts[c] <= MAX_COUNT && samples[s] * counts[c] * lengths[n] <= MAX_TILE)
                         test_samples(table, type, samples[s], counts[c], lengths[n]);
+}
+
+/* n numbers by the kernels that convert them; whether anything but the results changed. */
+static int widen_some(const fs_table *table, fs_type type, const uint16_t *halves, int n, int mode, float *wide) {
+    const size_t from_bytes = (size_t)n * sizeof *halves, to_bytes = (size_t)n * sizeof *wide;
+    unsigned char *from = place(x_arena, from_bytes, mode & 1, X_CANARY);
+    unsigned char *to = place(y_arena, to_bytes, mode & 1, CANARY);
+    memcpy(from, halves, from_bytes);
+    enter(mode);
+    table->losses[type].widen(from + x_arena.read_only, n, (float *)to);
+    const int failed = leave() != NULL || !canaries_live(to, to_bytes, mode & 1, CANARY);
+    memcpy(wide, to, to_bytes);
+    calls++;
+    return failed;
+}
+
+static int narrow_some(const fs_table *table, fs_type type, const float *wide, int n, int mode, uint16_t *halves) {
+    const size_t from_bytes = (size_t)n * sizeof *wide, to_bytes = (size_t)n * sizeof *halves;
+    unsigned char *from = place(x_arena, from_bytes, mode & 1, X_CANARY);
+    unsigned char *to = place(y_arena, to_bytes, mode & 1, CANARY);
+    memcpy(from, wide, from_bytes);
+    enter(mode);
+    table->losses[type].narrow((const float *)(from + x_arena.read_only), n, to);
+    const int failed = leave() != NULL || !canaries_live(to, to_bytes, mode & 1, CANARY);
+    memcpy(halves, to, to_bytes);
+    calls++;
+    return failed;
+}
+
+/* What a float32 between a number of the type, at `place` of the order of their bits, and the next becomes: below the
+ * middle, at it, above it. */
+static void test_narrowing(const fs_table *table, fs_type type, uint16_t place, int mode) {
+    const uint16_t infinity = (uint16_t)(0x7fff >> (FACTS[type].digits - 1) << (FACTS[type].digits - 1));
+    const double low = load_half(type, place), unit_here = (double)ulp_of(type, low);
+    const float middle = (float)(low + unit_here / 2), below = nextafterf(middle, 0);
+    const float above = nextafterf(middle, INFINITY);
+    const float given[] = {(float)low, below, middle, above, -(float)low, -below, -middle, -above};
+    const uint16_t next = place + 1, even = place & 1 ? next : place, sign = 0x8000;
+    const uint16_t due[] = {place, place, even, next, place | sign, place | sign, even | sign, next | sign};
+    uint16_t halves[8];
+    int failed = place >= infinity;
+    failed |= narrow_some(table, type, given, 8, mode, halves) || memcmp(halves, due, sizeof due);
+    for (int i = 0; i < 8; i++) /* one alone takes another way than a vector */
+        failed |= narrow_some(table, type, given + i, 1, mode, halves) || halves[0] != due[i];
+    if (failed) {
+        failures++;
+        printf("FAILED %s %s: narrowing near %a, mode %d\n", table->isa, TYPE_NAMES[type], low, mode);
+    }
+}
+
+/* All numbers of a type there and back, and what lies between them; any lengths. */
+static void test_conversions(const fs_table *table, fs_type type, int step) {
+    enum { ALL = 65536, LENGTHS = 70 };
+    static uint16_t halves[ALL], back[ALL];
+    static float wide[ALL];
+    const uint16_t infinity = (uint16_t)(0x7fff >> (FACTS[type].digits - 1) << (FACTS[type].digits - 1));
+    for (int i = 0; i < ALL; i++) halves[i] = (uint16_t)i;
+    for (int mode = 0; mode < MODES; mode += step) {
+        int failed = widen_some(table, type, halves, ALL, mode, wide);
+        failed |= narrow_some(table, type, wide, ALL, mode, back);
+        for (int i = 0; i < ALL; i++) {
+            const double value = load_half(type, halves[i]), found = wide[i], again = load_half(type, back[i]);
+            failed |= isnan(value) ? !isnan(found) || !isnan(again)
+                                   : found != value || !signbit(found) != !signbit(value) || back[i] != halves[i];
+        }
+        for (int n = 1; n <= LENGTHS; n++) {
+            float some[LENGTHS];
+            uint16_t some_back[LENGTHS];
+            failed |= widen_some(table, type, halves + 900 * n, n, mode, some);
+            failed |= narrow_some(table, type, wide + 900 * n, n, mode, some_back);
+            for (int i = 0; i < n; i++)
+                failed |= !same(FS_F32, some, i, wide, 900 * n + i) || !same(type, some_back, i, back, 900 * n + i);
+        }
+        if (failed) {
+            failures++;
+            printf("FAILED %s %s: conversions, mode %d\n", table->isa, TYPE_NAMES[type], mode);
+        }
+    }
+    for (int place = 0; place < infinity; place += step > 1 ? 1 + place % 97 : 1)
+        test_narrowing(table, type, (uint16_t)place, place % MODES);
 }
 
 /* What is done with classes: those that count, and their losses and sum, with NaN and infinity among them. */
@@ -261,6 +342,7 @@ int main(int argc, char **argv) {
         for (int i = 0; i < LOSS_CASE_COUNT; i++)
             for (int type = 0; type < FS_TYPES; type++) {
                 const record *here = &records[target][i][type];
+                if (!has_kernel(type, LOSS_CASES[i].kernel)) continue;
                 if (met[index_of(*table)][i][type] < MODES) {
                     failures++;
                     printf("FAILED: met only %d environments\n", met[index_of(*table)][i][type]);
@@ -272,6 +354,7 @@ int main(int argc, char **argv) {
         target++;
         test_all_samples(*table);
         test_all_class_gradients(*table, asked.few ? 5 : 1);
+        for (fs_type type = FS_F16; type < FS_TYPES; type++) test_conversions(*table, type, asked.few ? 5 : 1);
         for (int count = 1; count <= MAX_COUNT; count++)
             for (int mode = 0; mode < MODES; mode += asked.few ? 5 : 1) test_classes(*table, count, mode);
     }

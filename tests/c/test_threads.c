@@ -66,11 +66,17 @@ static void run_losses(place *to, fs_type type, int n, int count, int columns) {
     void *y = memcpy(room(to, bytes), x, bytes);
     kernels->parts(x, &lines, room(to, 2 * a_line), to->scratch);
     kernels->pick(x, &lines, classes, room(to, a_line));
-    kernels->weigh(x, p, &lines, &wanted_with, parts, room(to, 2 * a_line));
     kernels->put(scales, count, room(to, bytes));
+    if (kernels->widen) {
+        float *wide = room(to, sizeof *wide * (size_t)(n * count));
+        kernels->widen(x, n * count, wide);
+        kernels->narrow(wide, n * count, y);
+        return;
+    }
+    kernels->weigh(x, p, &lines, &wanted_with, parts, room(to, 2 * a_line));
     kernels->scaled(x, room(to, bytes), &lines, scales, to->scratch);
     kernels->subtract(y, p, &lines, &wanted_with, classes, scales);
-    if (kernels->class_gradients) kernels->class_gradients(y, &lines, classes, scales, room(to, a_line));
+    kernels->class_gradients(y, &lines, classes, scales, room(to, a_line));
     kernels->place(y, &lines, classes, scales);
 }
 

@@ -32,5 +32,7 @@
 #include "losses.h"
 
 #ifdef COMPUTED_IN
+#include "line_passes.h"
+
 #include "class_gradients.h"
 #endif

@@ -2,8 +2,9 @@
  *
  * Reading order: exp.h (one element), sum.h and log.h and finish.h (one row), row_passes.h, rows.h, softmax_rows.h,
  * log_rows.h, column_passes.h, columns.h, adjacent_rows.h, short_groups.h, short_rows.h, long_rows.h (the layouts),
- * gradient.h and backward.h (the gradients), losses.h, class_losses.h and class_gradients.h (the losses), entries.h
- * (the doors). S(name) is name_f32 for the element type as stored, T(name) the same for the type it is computed in.
+ * gradient.h and backward.h (the gradients), losses.h, line_passes.h, class_losses.h and class_gradients.h (the
+ * losses), entries.h (the doors). S(name) is name_f32 for the element type as stored, T(name) the same for the type
+ * it is computed in.
  */
 #include "../kernels.h"
 
@@ -147,9 +148,17 @@ enum { BACKWARD_STRIP = 256 * 1024, BACKWARD_COLUMNS = 512 };
      [FS_F16] = KERNELS(NAME, f16),                                                                                  \
      [FS_BF16] = KERNELS(NAME, bf16)}
 
-#define LOSSES(TYPE, CLASS_GRADIENTS)                                                                                \
-    {fs_parts_##TYPE, fs_pick_##TYPE,  fs_weigh_##TYPE,    fs_put_##TYPE,    fs_scaled_##TYPE,                       \
-     CLASS_GRADIENTS, fs_place_##TYPE, fs_subtract_##TYPE, fs_check_classes, fs_class_losses}
+#define LOSSES(TYPE) fs_parts_##TYPE, fs_pick_##TYPE, fs_put_##TYPE, fs_check_classes, fs_class_losses
+#define LOSSES_OF(TYPE)                                                                                              \
+    {LOSSES(TYPE),                                                                                                   \
+     fs_weigh_##TYPE,                                                                                                \
+     fs_scaled_##TYPE,                                                                                               \
+     fs_place_##TYPE,                                                                                                \
+     fs_subtract_##TYPE,                                                                                             \
+     fs_class_gradients_##TYPE,                                                                                      \
+     NULL,                                                                                                           \
+     NULL}
+#define LOSSES_OF_HALF(TYPE) {LOSSES(TYPE), NULL, NULL, NULL, NULL, NULL, fs_widen_##TYPE, fs_narrow_##TYPE}
 
 #define BACKWARD(NAME, TYPE) {fs_##NAME##_backward_rows_##TYPE, fs_##NAME##_backward_columns_##TYPE}
 #define BACKWARD_OF(NAME)                                                                                            \
@@ -168,10 +177,10 @@ enum { BACKWARD_STRIP = 256 * 1024, BACKWARD_COLUMNS = 512 };
                                 [FS_LOGSUMEXP] = KERNELS_OF(logsumexp),                                              \
                             },                                                                                       \
                             {                                                                                        \
-                                [FS_F32] = LOSSES(f32, fs_class_gradients_f32),                                      \
-                                [FS_F64] = LOSSES(f64, fs_class_gradients_f64),                                      \
-                                [FS_F16] = LOSSES(f16, NULL),                                                        \
-                                [FS_BF16] = LOSSES(bf16, NULL),                                                      \
+                                [FS_F32] = LOSSES_OF(f32),                                                           \
+                                [FS_F64] = LOSSES_OF(f64),                                                           \
+                                [FS_F16] = LOSSES_OF_HALF(f16),                                                      \
+                                [FS_BF16] = LOSSES_OF_HALF(bf16),                                                    \
                             },                                                                                       \
                             {                                                                                        \
                                 [FS_SOFTMAX_BACKWARD] = BACKWARD_OF(softmax),                                        \

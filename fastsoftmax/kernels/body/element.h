@@ -96,12 +96,12 @@ DEFINE_WIDE_ROWS(f64, f64)
     static ALWAYS_INLINE void widen_row_##S(const uint16_t *x, ptrdiff_t n, float *wide) {                           \
         ptrdiff_t i = 0;                                                                                             \
         for (; i + LANES_f32 <= n; i += LANES_f32) store_f32(wide + i, load_##S(x + i));                             \
-        for (; i < n; i++) wide[i] = widen_one_##S(x[i]);                                                            \
+        if (i < n) store_first_f32(wide + i, load_first_##S(x + i, n - i), n - i);                                   \
     }                                                                                                                \
     static ALWAYS_INLINE void narrow_row_##S(const float *wide, uint16_t *y, ptrdiff_t n) {                          \
         ptrdiff_t i = 0;                                                                                             \
         for (; i + LANES_f32 <= n; i += LANES_f32) store_##S(y + i, load_f32(wide + i));                             \
-        for (; i < n; i++) store_one_##S(y + i, wide[i]);                                                            \
+        if (i < n) store_first_##S(y + i, load_first_f32(wide + i, n - i), n - i);                                   \
     }                                                                                                                \
     static NEVER_INLINE const float *wide_rows_##S(const uint16_t *x, ptrdiff_t rows, ptrdiff_t n,                   \
                                                    ptrdiff_t *stride, float *wide) {                                 \

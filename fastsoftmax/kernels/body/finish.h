@@ -52,12 +52,9 @@ static ALWAYS_INLINE factor_f64 quotient_f64(const double *numerator, const sum_
     return factor;
 }
 
-/* Numerators below n times this may leave the quotient subnormal; times RAISE they do not. (float16 has no results of
- * theirs but 0.) */
+/* Numerators below n times this may leave the quotient subnormal; times RAISE they do not. */
 #define SMALL_SCALE_f32 0x1p-60
 #define SMALL_SCALE_f64 0x1p-915
-#define SMALL_SCALE_f16 0
-#define SMALL_SCALE_bf16 SMALL_SCALE_f32
 #define RAISE_f32 0x1p64f
 #define RAISE_f64 0x1p512
 
