@@ -15,7 +15,7 @@ from libc.string cimport memcpy
 from fastsoftmax._kernels cimport (
     FS_BF16, FS_F16, FS_F32, FS_F64, FS_LOG_SOFTMAX, FS_LOGSUMEXP, FS_ROWS_SCRATCH,
     FS_SOFTMAX, FS_SOFTMIN, fpenv_enter, fpenv_leave, fs_available, fs_find, fs_fpenv,
-    fs_operation, fs_table,
+    fs_operation, fs_rows_scratch, fs_table, fs_type,
 )
 from fastsoftmax._threads cimport begin_team, end_team
 
@@ -235,7 +235,7 @@ cdef object _direct(fs_operation operation, object input, object dim, bint keepd
     cdef Py_ssize_t outer = 1, n, inner = 1, size, last
     cdef int type, ndim, kept, i, threads, overflow = 0
     cdef long axis
-    cdef bint whole_rows
+    cdef bint whole_rows, one_tile
     cdef LongRows job
     if not cnp.PyArray_CheckExact(input) or (<object> dim).__class__ is not int:
         return None
@@ -284,13 +284,15 @@ cdef object _direct(fs_operation operation, object input, object dim, bint keepd
         ):
             return None
     whole_rows = inner == 1 and n <= LONG_ROW
-    if whole_rows and size <= SMALL:
+    # scratch memory on the stack does
+    one_tile = whole_rows and fs_rows_scratch(operation, <fs_type> type, n) <= FS_ROWS_SCRATCH
+    if one_tile and size <= SMALL:
         _one_tile(operation, type, x, y, outer, n)
         return y
     threads = begin_team(1 if whole_rows and outer == 1 else size)  # one row, one thread
     try:
         last = 1 if operation == FS_LOGSUMEXP else n
-        if whole_rows and threads == 1:
+        if one_tile and threads == 1:
             with nogil:
                 _one_tile(operation, type, x, y, outer, n)
         elif inner == 1 and n > LONG_ROW:

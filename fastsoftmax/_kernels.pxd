@@ -98,6 +98,7 @@ cdef extern from "kernels.h" nogil:
         FS_SCRATCH
         FS_ROWS_SCRATCH
         FS_BACKWARD_SCRATCH
+    Py_ssize_t fs_rows_scratch(fs_operation, fs_type, Py_ssize_t)
     const fs_table **fs_available()
     const fs_table *fs_find(const char *isa)
 

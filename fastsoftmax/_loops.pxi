@@ -14,7 +14,7 @@ from libc.stdlib cimport free, malloc
 
 from fastsoftmax._kernels cimport (
     FS_LOGSUMEXP, FS_ROWS_SCRATCH, FS_SOFTMAX, FS_SOFTMIN, fs_carry, fs_fetch, fs_kernels,
-    fs_operation, fs_part,
+    fs_operation, fs_part, fs_rows_scratch, fs_type,
 )
 
 # What the loops run over: the type only tells them the size of an element.
@@ -55,27 +55,27 @@ cdef void *scratch(int threads, Py_ssize_t size) except NULL:
 
 
 cdef int _rows(
-    const fs_kernels *kernels, const real[:, :] x, real[:, :] y, int threads
+    const fs_kernels *kernels, const real[:, :] x, real[:, :] y, Py_ssize_t needed, int threads
 ) except -1:
-    """Rows of up to LONG_ROW elements: tiles of whole groups of them."""
+    """Rows of up to LONG_ROW elements: tiles of whole groups of them. `needed`: scratch memory."""
     cdef Py_ssize_t rows = x.shape[0], n = x.shape[1]
     cdef Py_ssize_t x_stride = x.strides[0] // <Py_ssize_t> sizeof(real)
     cdef Py_ssize_t y_stride = y.strides[0] // <Py_ssize_t> sizeof(real)
     cdef Py_ssize_t tile = rows_of_tile(rows, n, PY_SSIZE_T_MAX, threads)
     cdef Py_ssize_t tiles = ceil_div(rows, tile)
     cdef Py_ssize_t i
-    cdef void *memory = scratch(threads, FS_ROWS_SCRATCH)
+    cdef void *memory = scratch(threads, needed)
     for i in prange(tiles, num_threads=threads, use_threads_if=threads > 1,
                     schedule="static", nogil=True):
         kernels.rows(&x[i * tile, 0], &y[i * tile, 0], min(tile, rows - i * tile), n,
-                     x_stride, y_stride, aligned(memory) + threadid() * FS_ROWS_SCRATCH, NULL)
+                     x_stride, y_stride, aligned(memory) + threadid() * needed, NULL)
     free(memory)
     return 0
 
 
 cdef int _gathered_rows(
     fs_operation operation, const fs_kernels *kernels, const real[:, :] x, real[:, :] y,
-    int threads
+    Py_ssize_t needed, int threads
 ) except -1:
     """Rows, as those above, whose elements are not adjacent: a tile of them is brought together."""
     cdef Py_ssize_t rows = x.shape[0], n = x.shape[1]
@@ -84,14 +84,14 @@ cdef int _gathered_rows(
     cdef Py_ssize_t tile = max(<Py_ssize_t> 1, GATHERED // n)
     cdef Py_ssize_t tiles = ceil_div(rows, tile)
     cdef Py_ssize_t size = n * <Py_ssize_t> sizeof(real)
-    cdef Py_ssize_t room = FS_ROWS_SCRATCH + (tile * size // ALIGNMENT + 1) * ALIGNMENT + PAGE
+    cdef Py_ssize_t room = needed + (tile * size // ALIGNMENT + 1) * ALIGNMENT + PAGE
     cdef Py_ssize_t i
     cdef void *memory = scratch(threads, room)
     for i in prange(tiles, num_threads=threads, use_threads_if=threads > 1,
                     schedule="static", nogil=True):
         _gathered_tile(operation, kernels, <const char *> &x[i * tile, 0],
                        <char *> &y[i * tile, 0], tile, min(tile, rows - i * tile), n, x.strides[0],
-                       step, y_stride, sizeof(real), aligned(memory) + threadid() * room)
+                       step, y_stride, sizeof(real), aligned(memory) + threadid() * room, needed)
     free(memory)
     return 0
 
@@ -99,14 +99,14 @@ cdef int _gathered_rows(
 cdef void _gathered_tile(
     fs_operation operation, const fs_kernels *kernels, const char *x, char *y, Py_ssize_t tile,
     Py_ssize_t rows, Py_ssize_t n, Py_ssize_t x_stride, Py_ssize_t step, Py_ssize_t y_stride,
-    Py_ssize_t size, char *memory
+    Py_ssize_t size, char *memory, Py_ssize_t needed
 ) noexcept nogil:
-    """A tile of `rows` rows, x_stride bytes apart.
+    """A tile of `rows` rows, x_stride bytes apart, brought to behind the `needed` scratch memory.
 
     Meanwhile the kernel fetches the beginning of each row of the next tile: as much as it reads of
     this one, and, where elements lie apart, again as much in its last stage, when memory is idle.
     """
-    cdef char *gathered = _placed(memory + FS_ROWS_SCRATCH, y, False)
+    cdef char *gathered = _placed(memory + needed, y, False)
     cdef Py_ssize_t i
     cdef fs_fetch fetch
     cdef LongRows job
@@ -192,7 +192,7 @@ cdef fs_part _part(const LongRows *job, const fs_part *row, Py_ssize_t i) noexce
     cdef const char *x = <const char *> row.x
     cdef const char *e = <const char *> row.e
     if e != NULL:
-        e += place
+        e += i * PART * _exponential_size(job)
     return fs_part(x + place, e, (<char *> row.y) + place, row.carry)
 
 
@@ -200,10 +200,19 @@ cdef bint _has_exponentials(const LongRows *job) noexcept nogil:
     return job.operation == FS_SOFTMAX or job.operation == FS_SOFTMIN
 
 
-cdef char *_room_in_place(const LongRows *job, Py_ssize_t rows) noexcept nogil:
-    """Memory for the exponentials of rows in place, or NULL: without, they are taken twice."""
-    cdef Py_ssize_t size = job.n * job.size
-    if job.x != job.y or size > WAITING or not _has_exponentials(job):
+cdef Py_ssize_t _exponential_size(const LongRows *job) noexcept nogil:
+    return max(job.size, <Py_ssize_t> sizeof(float))
+
+
+cdef bint _needs_room(const LongRows *job) noexcept nogil:
+    """Whether results have no room for exponentials: they are narrower, or in the rows' place."""
+    return _has_exponentials(job) and (job.x == job.y or job.size < _exponential_size(job))
+
+
+cdef char *_room_for(const LongRows *job, Py_ssize_t rows) noexcept nogil:
+    """Memory for the exponentials of rows that need it, or NULL: without, they are taken twice."""
+    cdef Py_ssize_t size = job.n * _exponential_size(job)
+    if size > WAITING or not _needs_room(job):
         return NULL
     return <char *> malloc(rows * size)
 
@@ -211,16 +220,13 @@ cdef char *_room_in_place(const LongRows *job, Py_ssize_t rows) noexcept nogil:
 cdef fs_part _row(
     const LongRows *job, Py_ssize_t row, char *room, Py_ssize_t slot
 ) noexcept nogil:
-    """A row as it is to be reduced: e is where exponentials may go, y or a slot of `room`.
-
-    (float16 and bfloat16 ignore it: reduce says that there are none.)
-    """
+    """A row as it is to be reduced: e is where exponentials may go, y or a slot of `room`."""
     cdef const char *x = job.x + row * job.x_stride
     cdef char *y = job.y + row * job.y_stride
     cdef char *e = room
     if room != NULL:
-        e += slot * job.n * job.size
-    if x != y and _has_exponentials(job):
+        e += slot * job.n * _exponential_size(job)
+    elif _has_exponentials(job) and not _needs_room(job):
         e = y
     return fs_part(x, e, y, NULL)
 
@@ -237,13 +243,13 @@ cdef void rows_by_parts(const LongRows *job, Py_ssize_t first, Py_ssize_t last) 
     """Rows `first` to `last`, by one thread.
 
     The results of a row small enough to stay in a cache are delayed: its part i is finished while
-    part i of the next row is reduced. In place it takes twice as much of the cache.
+    part i of the next row is reduced. Exponentials in memory of their own take twice as much of it.
     """
-    cdef Py_ssize_t size = job.n * job.size * (2 if job.x == job.y else 1)
+    cdef Py_ssize_t size = job.n * job.size * (2 if _needs_room(job) else 1)
     cdef bint waits = job.operation != FS_LOGSUMEXP and size <= WAITING
     cdef bint is_open = False, kept
     cdef Py_ssize_t row, i
-    cdef char *room = _room_in_place(job, 2 if waits else 1)
+    cdef char *room = _room_for(job, 2 if waits else 1)
     cdef fs_carry found, whole, whole_of_open
     cdef fs_part now, open, part, part_of_open
     for row in range(first, last):
@@ -325,7 +331,7 @@ cdef int _share_rows(const LongRows *job, Py_ssize_t first, int threads) except 
     if whole == NULL:
         raise MemoryError(f"no memory for {window} parts of rows")
     found = whole + rows
-    room = _room_in_place(job, rows)
+    room = _room_for(job, rows)
     while start < rows * parts:
         window = min(window, rows * parts - start)
         for i in prange(start, start + window, num_threads=threads, schedule="static", nogil=True):
@@ -370,13 +376,14 @@ cdef int _run(
 ) except -1:
     cdef const fs_kernels *kernels = &_table.kernels[<int> operation][type]
     cdef Py_ssize_t n = x.shape[1]
+    cdef Py_ssize_t needed = fs_rows_scratch(operation, <fs_type> type, n)
     cdef LongRows job
     if x.shape[2] > 1:
         _columns(kernels, x, y, threads)
     elif n > 1 and x.strides[1] != <Py_ssize_t> sizeof(real):
-        _gathered_rows(operation, kernels, x[:, :, 0], y[:, :, 0], threads)
+        _gathered_rows(operation, kernels, x[:, :, 0], y[:, :, 0], needed, threads)
     elif n <= LONG_ROW:
-        _rows(kernels, x[:, :, 0], y[:, :, 0], threads)
+        _rows(kernels, x[:, :, 0], y[:, :, 0], needed, threads)
     else:
         job = LongRows(kernels, <const char *> &x[0, 0, 0], <char *> &y[0, 0, 0], x.shape[0], n,
                        sizeof(real), x.strides[0], y.strides[0], operation)

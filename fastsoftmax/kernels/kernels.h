@@ -54,7 +54,7 @@ typedef struct {
 
 /* Whole rows: `rows` rows of `n` elements, the elements of a row adjacent, its rows x_stride (y_stride) elements
  * apart. y may be x with equal strides, and must not overlap it otherwise. FS_LOGSUMEXP writes y[row * y_stride].
- * n >= 1. scratch: FS_ROWS_SCRATCH bytes, aligned to 64, private to the call. `fetch` may be NULL. */
+ * n >= 1. scratch: fs_rows_scratch bytes, aligned to 64, private to the call. `fetch` may be NULL. */
 typedef void (*fs_rows_fn)(const void *x, void *y, ptrdiff_t rows, ptrdiff_t n, ptrdiff_t x_stride,
                            ptrdiff_t y_stride, void *scratch, const fs_fetch *fetch);
 
@@ -65,8 +65,9 @@ typedef void (*fs_rows_fn)(const void *x, void *y, ptrdiff_t rows, ptrdiff_t n, 
 typedef void (*fs_columns_fn)(const void *x, void *y, ptrdiff_t columns, ptrdiff_t n, ptrdiff_t x_stride,
                               ptrdiff_t y_stride, void *scratch, ptrdiff_t ahead);
 
-/* A part of a long row whose whole carry is known: adjacent elements x, their exponentials e, and the results y,
- * which may be x or e. Without exponentials, if e is NULL, these are taken of x again, to the same bits. */
+/* A part of a long row whose whole carry is known: adjacent elements x, their exponentials e, of the type that is
+ * computed in, and the results y, which may be x or e. Without exponentials, if e is NULL, these are taken of x
+ * again, to the same bits. */
 typedef struct {
     const void *x, *e;
     void *y;
@@ -74,8 +75,8 @@ typedef struct {
 } fs_part;
 
 /* A part of a long row: n adjacent elements, n >= 16, to their carry. e is NULL, or not x and has room for n
- * elements. If the result is 1, which it only is for FS_SOFTMAX and FS_SOFTMIN of float32 and float64, e has the
- * exponentials of the part; if it is 0, what e has is unspecified. Exponentials of a part serve only if those of all
+ * elements. If the result is 1, which it only is for FS_SOFTMAX and FS_SOFTMIN, e has the exponentials of the
+ * part; if it is 0, what e has is unspecified. Exponentials of a part serve only if those of all
  * parts of the row are there. Meanwhile `open`, unless it is NULL, is finished: n elements of another row, in other
  * memory, and not of FS_LOGSUMEXP. */
 typedef int (*fs_reduce_fn)(const void *x, void *e, ptrdiff_t n, fs_carry *carry, const fs_part *open);
@@ -174,7 +175,8 @@ typedef struct {
 enum {
     /* Rows shorter than this go one row to a lane, in groups; some longer ones do too (body.h). */
     FS_SHORT_ROW = 64,
-    /* Scratch memory of rows: some groups of short rows, or exponentials of rows in place or of a narrower type. */
+    /* Scratch memory of rows: some groups of short rows, or exponentials of rows in place or of a narrower type. Of
+     * these it must have two rows (fs_rows_scratch). */
     FS_ROWS_SCRATCH = 16 * 1024,
     /* Scratch memory of columns: a strip of their exponentials, or of themselves, and two lines more, so that a power
      * of two of them has a power of two of elements. */
@@ -182,6 +184,12 @@ enum {
     /* Scratch memory of the gradients' columns: totals and constants of one strip. */
     FS_BACKWARD_SCRATCH = 32 * 1024,
 };
+
+static inline ptrdiff_t fs_rows_scratch(fs_operation op, fs_type type, ptrdiff_t n) {
+    const int wait_there = (op == FS_SOFTMAX || op == FS_SOFTMIN) && (type == FS_F16 || type == FS_BF16);
+    const ptrdiff_t two_rows = (n + 15) / 16 * 16 * 2 * (ptrdiff_t)sizeof(float);
+    return wait_there && two_rows > FS_ROWS_SCRATCH ? two_rows : FS_ROWS_SCRATCH;
+}
 
 /* dispatch.c */
 

@@ -54,7 +54,15 @@ static void print_current(void) {
 /* Rows cut at other places may differ in the last bit: what the best target found is kept for each way to cut. */
 enum { CUTS = 5 };
 static double found[FORMS][MAX_POOL * MAX_N], found_by_best[FORMS + CUTS][MAX_POOL * MAX_N];
-static arena x_arena, y_arena, scratch_arena, carry_arena;
+static arena x_arena, y_arena, scratch_arena, carry_arena, waiting_arenas[2];
+
+static void make_arenas(void) {
+    x_arena = new_arena(MAX_TILE * sizeof(double) + MARGIN);
+    y_arena = new_arena(MAX_TILE * sizeof(double) + MARGIN);
+    scratch_arena = new_arena(FS_SCRATCH);
+    carry_arena = new_arena(3 * sizeof(fs_carry));
+    for (int i = 0; i < 2; i++) waiting_arenas[i] = new_arena(LONGEST * sizeof(double));
+}
 
 /* How often each kernel was called beside others; that many environments it has met. */
 static int met[MAX_TARGETS][FS_OPERATIONS][FS_TYPES][FORMS];
@@ -68,40 +76,49 @@ static ptrdiff_t locate(const call *c, int row, int j, int stride) {
 /* The length of the part that begins at j. */
 static int part_at(const call *c, int j) { return c->n - j - c->part < LEAST_PART ? c->n - j : c->part; }
 
-static fs_part part_from(const fs_part *row, size_t at) {
-    return (fs_part){(const char *)row->x + at, row->e ? (const char *)row->e + at : NULL, (char *)row->y + at,
+static fs_part part_from(const call *c, const fs_part *row, int j) {
+    const size_t at = size_of(c->type) * (size_t)j, e_at = size_of(computed_in(c->type)) * (size_t)j;
+    return (fs_part){(const char *)row->x + at, row->e ? (const char *)row->e + e_at : NULL, (char *)row->y + at,
                      row->carry};
 }
 
-/* As the callers do: each row is finished while the next is reduced, and the last by itself. In place there is no
- * room for exponentials here. */
+/* Where the exponentials of a row may wait, if they may: in the result, or where it has no room for them in memory of
+ * their own, one of two. */
+static unsigned char *room_for(const call *c, int row, unsigned char *y) {
+    const size_t bytes = size_of(computed_in(c->type)) * (size_t)c->n;
+    if (c->op == FS_LOGSUMEXP || c->start % 2 == 0) return NULL;
+    if (!c->in_place && c->type == computed_in(c->type)) return y;
+    return unwritten(waiting_arenas[row % 2].end - bytes, bytes);
+}
+
+/* As the callers do: each row is finished while the next is reduced, and the last by itself. */
 static void run_parts(const call *c, const fs_kernels *kernels, const unsigned char *x, unsigned char *y,
                       size_t x_stride, size_t y_stride) {
     const size_t size = size_of(c->type);
     fs_carry *carry = (fs_carry *)carry_arena.end - 1, *next = (fs_carry *)carry_arena.start, *waiting = next + 1;
     const fs_carry *whole = (const fs_carry *)((const char *)waiting + carry_arena.read_only);
-    const int keep = x != y && c->op != FS_LOGSUMEXP && c->start % 2;
     fs_part open = {NULL, NULL, NULL, whole}, part = open;
     for (int row = 0; row < c->count; row++, x += size * x_stride, y += size * y_stride) {
         unwritten(memset(carry, CANARY, sizeof *carry), sizeof *carry);
         unwritten(memset(next, CANARY, sizeof *next), sizeof *next);
-        int kept = keep;
+        const fs_part here = {x, room_for(c, row, y), y, whole};
+        int kept = here.e != NULL;
         for (int j = 0; j < c->n; j += part_at(c, j)) {
-            const size_t at = size * (size_t)j;
-            if (open.y) part = part_from(&open, at);
-            kept &=
-                kernels->reduce(x + at, keep ? y + at : NULL, part_at(c, j), j ? next : carry, open.y ? &part : NULL);
+            const fs_part next_part = part_from(c, &here, j);
+            if (open.y) part = part_from(c, &open, j);
+            kept &= kernels->reduce(next_part.x, (void *)next_part.e, part_at(c, j), j ? next : carry,
+                                    open.y ? &part : NULL);
             if (j) kernels->merge(carry, next);
         }
         *waiting = *carry;
-        const fs_part now = {x, kept ? y : NULL, y, whole};
+        const fs_part now = {x, kept ? here.e : NULL, y, whole};
         if (c->op == FS_LOGSUMEXP)
             kernels->finish(&now, c->n);
         else
             open = now;
     }
     for (int j = 0; open.y && j < c->n; j += part_at(c, j)) {
-        part = part_from(&open, size * (size_t)j);
+        part = part_from(c, &open, j);
         kernels->finish(&part, part_at(c, j));
     }
 }
@@ -128,7 +145,8 @@ static void run(call c, int record) {
     memcpy(before, y, y_bytes);
 
     const unsigned char *x_seen = c.in_place ? x : x + x_arena.read_only;
-    const size_t scratch_bytes = c.form == COLUMNS ? scratch_of_columns(c.type, c.count, c.n) : FS_ROWS_SCRATCH;
+    const size_t scratch_bytes =
+        c.form == COLUMNS ? scratch_of_columns(c.type, c.count, c.n) : (size_t)fs_rows_scratch(c.op, c.type, c.n);
     void *scratch = unwritten(scratch_arena.end - scratch_bytes, scratch_bytes);
     /* a hint may point to where nobody may read */
     const fs_fetch guarded = {(const char *)scratch_arena.end, (const char *)x_arena.end, 4096};

@@ -16,12 +16,7 @@ static void draw_pool(bytes *input, fs_type type, int n) {
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    if (!x_arena.start) {
-        x_arena = new_arena(MAX_TILE * sizeof(double) + MARGIN);
-        y_arena = new_arena(MAX_TILE * sizeof(double) + MARGIN);
-        scratch_arena = new_arena(FS_SCRATCH);
-        carry_arena = new_arena(3 * sizeof(fs_carry));
-    }
+    if (!x_arena.start) make_arenas();
     bytes input = begin(data, size);
     call c = {.op = (fs_operation)(take(&input) % FS_OPERATIONS),
               .type = (fs_type)(take(&input) % FS_TYPES),

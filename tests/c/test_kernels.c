@@ -115,10 +115,7 @@ int main(int argc, char **argv) {
     const arguments asked = start(argc, argv);
     if (fs_find("no such target") || !fs_find("baseline"))
         fail("fs_find: 'no such target' is found, or baseline not");
-    x_arena = new_arena(MAX_TILE * sizeof(double) + MARGIN);
-    y_arena = new_arena(MAX_TILE * sizeof(double) + MARGIN);
-    scratch_arena = new_arena(FS_SCRATCH);
-    carry_arena = new_arena(3 * sizeof(fs_carry));
+    make_arenas();
 
     for (size_t i = 0; asked.few && i < sizeof few / sizeof *few; i++) test_length(&asked, few[i]);
     for (int n = 1; !asked.few && n <= 70; n++) test_length(&asked, n);

@@ -5,6 +5,7 @@
 
 #include "half.h"
 
+enum { TYPE_f32 = FS_F32, TYPE_f64 = FS_F64, TYPE_f16 = FS_F16, TYPE_bf16 = FS_BF16 };
 typedef float elem_f32;
 typedef double elem_f64;
 typedef uint16_t elem_f16;
@@ -46,31 +47,11 @@ DEFINE_FIRST(bf16, f32)
 #undef DEFINE_FIRST
 
 /* Where a row's exponentials wait for their factor: in the result, or, where its type is too narrow for them, in
- * scratch memory if they fit, else nowhere, and they are taken again. */
-static ALWAYS_INLINE float *exp_store_f32(float *y, float *scratch, ptrdiff_t n) {
-    (void)scratch, (void)n;
-    return y;
-}
-static ALWAYS_INLINE double *exp_store_f64(double *y, double *scratch, ptrdiff_t n) {
-    (void)scratch, (void)n;
-    return y;
-}
-static ALWAYS_INLINE float *exp_store_half(float *scratch, ptrdiff_t n) {
-    return n <= FS_ROWS_SCRATCH / (ptrdiff_t)sizeof(float) ? scratch : NULL;
-}
-static ALWAYS_INLINE float *exp_store_f16(uint16_t *y, float *scratch, ptrdiff_t n) {
-    (void)y;
-    return exp_store_half(scratch, n);
-}
-static ALWAYS_INLINE float *exp_store_bf16(uint16_t *y, float *scratch, ptrdiff_t n) {
-    (void)y;
-    return exp_store_half(scratch, n);
-}
-/* Whether they are stored at all: known where they always are, so that no code is made to take them again. */
-static ALWAYS_INLINE int is_stored_f32(const float *e) { return (void)e, 1; }
-static ALWAYS_INLINE int is_stored_f64(const double *e) { return (void)e, 1; }
-static ALWAYS_INLINE int is_stored_f16(const float *e) { return e != NULL; }
-static ALWAYS_INLINE int is_stored_bf16(const float *e) { return e != NULL; }
+ * scratch memory. */
+static ALWAYS_INLINE float *exp_store_f32(float *y, float *scratch) { return (void)scratch, y; }
+static ALWAYS_INLINE double *exp_store_f64(double *y, double *scratch) { return (void)scratch, y; }
+static ALWAYS_INLINE float *exp_store_f16(uint16_t *y, float *scratch) { return (void)y, scratch; }
+static ALWAYS_INLINE float *exp_store_bf16(uint16_t *y, float *scratch) { return (void)y, scratch; }
 
 /* Short rows as they lie in the computing type, `stride` apart there: those of narrower types are brought to `wide`,
  * side by side, so that whole vectors are converted, and finished ones are narrowed from there. */

@@ -37,11 +37,11 @@ static NEVER_INLINE void S(exp_part_again)(const fs_part *part, ptrdiff_t n, int
     S(row_exp_scale)(part->x, part->y, n, T(make_reference)(top), T(reciprocal)(&rest.sum), negate);
 }
 
-/* All of a part at once. (Narrow types never have exponentials.) */
+/* All of a part at once. */
 static ALWAYS_INLINE void S(end_part)(const S(open_row) *row, ptrdiff_t n, const int is_log) {
     if (is_log)
         S(end_row)(row, n, row->y, FS_LOG_SOFTMAX);
-    else if (S(is_stored)(row->e))
+    else
         S(end_row)(row, n, NULL, FS_SOFTMAX);
 }
 
@@ -93,7 +93,7 @@ static ALWAYS_INLINE T(elem) S(part_exp)(const S(elem) *x, T(elem) *e, ptrdiff_t
     T(row_sums) sums;
     S(bounds) bounds;
     int ordinary = S(part_seems_ordinary)(x, n);
-    const int keeps = ordinary && S(is_stored)(e) && e;
+    const int keeps = ordinary && e;
     if (!keeps && open->y) S(end_row)(open, n, NULL, FS_SOFTMAX);
     if (ordinary) {
         const T(reference) ref = T(ordinary_reference)();
@@ -140,9 +140,8 @@ static ALWAYS_INLINE void S(put_carry)(fs_carry *carry, const S(elem) *x, ptrdif
 }
 
 /* Shared by softmax and softmin (`negate`). */
-static NEVER_INLINE int S(reduce_softmax)(const S(elem) *x, S(elem) *to, ptrdiff_t n, fs_carry *carry,
+static NEVER_INLINE int S(reduce_softmax)(const S(elem) *x, T(elem) *e, ptrdiff_t n, fs_carry *carry,
                                           const fs_part *open, int negate) {
-    T(elem) *const e = to ? S(exp_store)(to, NULL, n) : NULL; /* narrow types have no room */
     T(rest) rest = {.others = {set1_f64(-1)}};
     const S(open_row) row = S(part_meanwhile)(open, n, 0, negate);
     int kept;
@@ -227,7 +226,7 @@ static ALWAYS_INLINE void S(merge_parts)(fs_carry *into, const fs_carry *from) {
 }
 
 /* Types: S, computed in T. Max error, range: as for rows. Aliasing: see kernels.h. */
-static ALWAYS_INLINE int S(reduce_part)(const S(elem) *x, S(elem) *e, ptrdiff_t n, fs_carry *carry,
+static ALWAYS_INLINE int S(reduce_part)(const S(elem) *x, T(elem) *e, ptrdiff_t n, fs_carry *carry,
                                         const fs_part *open, const fs_operation op) {
     if (op == FS_SOFTMAX || op == FS_SOFTMIN) return S(reduce_softmax)(x, e, n, carry, open, op == FS_SOFTMIN);
     S(reduce_log)(x, n, carry, open);

@@ -28,20 +28,20 @@ static NEVER_INLINE void S(close_softmax_group)(S(open_group) *group, ptrdiff_t 
     S(close_group)(group, i, n, fetch, first, FS_SOFTMAX);
 }
 
-/* The sum of row i, and its exponentials, if they are kept. Meanwhile row i of `open` is ended. */
+/* The sum of row i, and its exponentials. Meanwhile row i of `open` is ended. */
 static ALWAYS_INLINE T(exp_sum) S(group_row)(const S(group) *group, ptrdiff_t i, T(reference) ref, ptrdiff_t ahead,
                                              S(bounds) *bounds, const S(open_group) *open, const S(how) how) {
     const S(elem) *row = group->x + i * group->x_stride;
     const S(fetched) fetched = S(fetched_with)(group, i, ahead, STORE_AHEAD);
-    T(elem) *e = how.kept ? group->e + i * group->e_stride : NULL;
-    return S(row_exp)(row, e, group->n, ref, fetched, bounds, S(row_meanwhile)(open, i, FS_SOFTMAX), how);
+    return S(row_exp)(row, group->e + i * group->e_stride, group->n, ref, fetched, bounds,
+                      S(row_meanwhile)(open, i, FS_SOFTMAX), how);
 }
 
-/* Second stage: the exponentials, if they are `kept`, and their sums. */
+/* Second stage: the exponentials and their sums. */
 static ALWAYS_INLINE T(sum)
-    S(group_exp)(const S(group) *group, const S(references) *references, const S(open_group) *open, const int kept) {
-    const S(how) how = {.kept = kept, .ends = FS_SOFTMAX};
-    const S(how) ordinary = {.ordinary = 1, .kept = kept, .ends = FS_SOFTMAX};
+    S(group_exp)(const S(group) *group, const S(references) *references, const S(open_group) *open) {
+    const S(how) how = {.kept = 1, .ends = FS_SOFTMAX};
+    const S(how) ordinary = {.ordinary = 1, .kept = 1, .ends = FS_SOFTMAX};
     const ptrdiff_t ahead = group->count * group->x_stride;
     T(row_sums) sums;
     for (ptrdiff_t i = 0; i < group->count; i++) {
@@ -72,33 +72,22 @@ static ALWAYS_INLINE int S(group_exp_once)(const S(group) *group, const S(open_g
     return 1;
 }
 
-/* The results of a group whose exponentials were not kept. */
-static ALWAYS_INLINE void S(exp_again)(const S(group) *group, const S(references) *references, S(open_group) *open) {
-    for (ptrdiff_t i = 0; i < group->count; i++) {
-        const T(factor) factor = {T(set1)(open->a[i]), T(set1)(open->b[i])};
-        S(row_exp_scale)(group->x + i * group->x_stride, open->y + i * open->y_stride, group->n,
-                         S(reference_of)(references, i), factor, 0);
-    }
-    open->count = 0;
-}
-
 /* Types: S, computed in T. Max error: 3 ULP, subnormal results included. Range: all; a row that holds NaN or +inf,
  * or only -inf, is NaN. Aliasing: y may be x. With `negate`, of -x. With `scale`, each row is multiplied by its own,
  * at no further error. */
 static ALWAYS_INLINE void S(rows_softmax)(const S(elem) *x, S(elem) *y, ptrdiff_t rows, ptrdiff_t n,
                                           ptrdiff_t x_stride, ptrdiff_t y_stride, T(elem) *scratch,
                                           const fs_fetch *fetch, int negate, const double *scale) {
-    /* The exponentials go to y; to scratch memory, where y is narrower, or is x, which another reading may want,
-     * while rows are read once; or nowhere, and are taken twice, where y is narrower and scratch memory too small. */
-    const ptrdiff_t fit = FS_ROWS_SCRATCH / (ptrdiff_t)sizeof *scratch, half = fit / 2;
-    const int in_place = negate || x == y, stored = S(is_stored)(S(exp_store)(y, scratch, n));
+    /* The exponentials go to y; or to scratch memory, where y is narrower, or is x, which another reading may want,
+     * while rows are read once. */
+    const ptrdiff_t fit = fs_rows_scratch(FS_SOFTMAX, S(TYPE), n) / (ptrdiff_t)sizeof *scratch, half = fit / 2;
+    const int in_place = negate || x == y;
     /* until a group is not ordinary, whose neighbours may not be either */
-    int once =
-        stored && (n <= fit || !in_place) && S(seems_ordinary)(x, n) && (!scale || are_moderate(scale, rows, n));
-    const int in_scratch = S(exp_store)(y, scratch, n) == scratch || (once && in_place);
+    int once = (n <= fit || !in_place) && S(seems_ordinary)(x, n) && (!scale || are_moderate(scale, rows, n));
+    const int in_scratch = S(exp_store)(y, scratch) == scratch || (once && in_place);
     /* then the next group's exponentials are in the other half of scratch memory, so that a group has no more */
     const int stays_open = S(may_stay_open)() && n >= OPEN_ROW && n * (ptrdiff_t)sizeof *scratch <= OPEN_BYTES &&
-                           stored && !fetch && (!in_scratch || n <= half);
+                           !fetch && (!in_scratch || n <= half);
     const ptrdiff_t elements = stays_open ? half : fit;
     const ptrdiff_t together = S(rows_together)(n, in_scratch ? elements : GROUP_BYTES / (ptrdiff_t)sizeof *y);
     S(open_group) open = {.count = 0};
@@ -116,7 +105,7 @@ static ALWAYS_INLINE void S(rows_softmax)(const S(elem) *x, S(elem) *y, ptrdiff_
             stride = y_stride;
         }
         /* in place, x stays until its group is known to be ordinary */
-        T(elem) *e = once && from == to ? memory : S(exp_store)(to, memory, n);
+        T(elem) *e = once && from == to ? memory : S(exp_store)(to, memory);
         S(group) group = {from,     from == to ? NULL : to,     e,    first, count, n, stride,
                           y_stride, e == memory ? n : y_stride, fetch};
         if (once) {
@@ -125,23 +114,18 @@ static ALWAYS_INLINE void S(rows_softmax)(const S(elem) *x, S(elem) *y, ptrdiff_
             S(close_softmax_group)(&open, count, n, NULL, 0); /* what a last group, of fewer rows, left */
         }
         if (!once) {
-            group.e = e = S(exp_store)(to, memory, n);
+            group.e = e = S(exp_store)(to, memory);
             group.e_stride = e == memory ? n : y_stride;
             S(group_tops)(from, count, n, stride, &references);
             /* where not every row may have another to end, these have none */
             const S(open_group) *const meanwhile = ALL_OPEN ? &open : NULL;
             if (!meanwhile) S(close_softmax_group)(&open, 0, n, NULL, 0);
-            sum = stored ? S(group_exp)(&group, &references, meanwhile, 1)
-                         : S(group_exp)(&group, &references, meanwhile, 0);
+            sum = S(group_exp)(&group, &references, meanwhile);
             S(close_softmax_group)(&open, count, n, NULL, 0);
         }
         const T(factor) factor = S(factors)(scale ? scale + first : NULL, count, &sum);
         open = (S(open_group)){.e = e, .y = to, .count = count, .e_stride = group.e_stride, .y_stride = y_stride};
         S(set_ending)(&open, factor.hi, factor.lo);
-        if (!stored) {
-            S(exp_again)(&group, &references, &open);
-        } else if (!stays_open || first + count == rows) {
-            S(close_softmax_group)(&open, 0, n, fetch, first);
-        }
+        if (!stays_open || first + count == rows) S(close_softmax_group)(&open, 0, n, fetch, first);
     }
 }
