@@ -312,7 +312,7 @@ cdef void _add_weighed(const Job *job, const Call *call, Room room, Sums *sums) 
         if job.p == NULL and room.classes[i] < 0:
             room.values[i] = 0
             continue
-        loss = 0
+        loss = -0.0  # adds nothing, not even a sign
         if spread:
             loss = room.sums[2 * i] + room.sums[2 * i + 1] * room.parts[2 * i + 1]
         if job.p == NULL:

@@ -7,7 +7,13 @@ _Array = np.ndarray[Any, Any]
 REDUCTIONS: tuple[str, ...]
 
 def direct_class_loss(
-    input: Any, target: Any, ignore_index: Any, reduction: Any, of_logits: bool
+    input: Any,
+    target: Any,
+    weight: Any,
+    ignore_index: Any,
+    reduction: Any,
+    label_smoothing: Any,
+    of_logits: bool,
 ) -> _Array | None: ...
 def direct_class_gradient(
     grad_output: Any,
@@ -15,6 +21,7 @@ def direct_class_gradient(
     target: Any,
     ignore_index: Any,
     reduction: Any,
+    label_smoothing: Any,
     out: _Array | None,
 ) -> _Array | None: ...
 def class_losses(

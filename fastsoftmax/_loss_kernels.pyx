@@ -46,18 +46,56 @@ cdef Job _job(cnp.ndarray x, object weight, double label_smoothing):
     if weight is not None:
         w = weight
         job.wanted.weight = <const double *> cnp.PyArray_DATA(w)
-        job.weight_sum = math.fsum(weight) if label_smoothing else 0
+        job.weight_sum = _sum_of(weight) if label_smoothing else 0
     return job
 
 
+cdef double _sum_of(object weight) except? -1:
+    """Rounded once; where fsum refuses it, infinite or NaN."""
+    try:
+        return math.fsum(weight)
+    except (OverflowError, ValueError):
+        return sum(weight.tolist())
+
+
+cdef bint _are_weights(object weight, Py_ssize_t n) except -1:
+    """Whether these are the weights of n classes, as the kernels take them."""
+    return (
+        cnp.PyArray_CheckExact(weight)
+        and cnp.PyArray_NDIM(<cnp.ndarray> weight) == 1
+        and cnp.PyArray_DIM(<cnp.ndarray> weight, 0) == n
+        and cnp.PyArray_TYPE(<cnp.ndarray> weight) == cnp.NPY_DOUBLE
+        and cnp.PyArray_ISCARRAY_RO(<cnp.ndarray> weight)
+    )
+
+
+cdef object _wide_weights(object weight):
+    """Weights of float32 as float64, subnormal ones too."""
+    cdef fs_fpenv callers
+    if not (cnp.PyArray_CheckExact(weight)
+            and cnp.PyArray_TYPE(<cnp.ndarray> weight) == cnp.NPY_FLOAT):
+        return weight
+    callers = fpenv_enter()
+    try:
+        return weight.astype("f8")
+    finally:
+        fpenv_leave(callers)
+
+
 cdef bint _directly(
-    object input, object target, object ignore_index, object reduction, Job *job
+    object input, object target, object weight, object ignore_index, object reduction,
+    object label_smoothing, Job *job
 ) except -1:
-    """Whether these are contiguous logits and int64 classes; if so, the job."""
+    """Whether these are contiguous logits and int64 classes, and weights; if so, the job.
+
+    It has their addresses: the caller keeps them.
+    """
     cdef cnp.ndarray x, t
+    cdef fs_fpenv callers
     cdef int axis, ndim
     if not (cnp.PyArray_CheckExact(input) and cnp.PyArray_CheckExact(target)
-            and (<object> ignore_index).__class__ is int and reduction in REDUCTIONS):
+            and (<object> ignore_index).__class__ is int and reduction in REDUCTIONS
+            and (<object> label_smoothing).__class__ is float and 0 <= label_smoothing <= 1):
         return False
     x, t = input, target
     ndim = cnp.PyArray_NDIM(x)
@@ -69,16 +107,23 @@ cdef bint _directly(
     for axis in range(1, ndim - 1):
         if x.shape[axis + 1] != t.shape[axis]:
             return False
-    job[0] = _job(x.reshape(x.shape[0], x.shape[1], -1), None, 0)
+    if weight is not None and not _are_weights(weight, x.shape[1]):
+        return False
+    callers = fpenv_enter()
+    try:
+        job[0] = _job(x.reshape(x.shape[0], x.shape[1], -1), weight, label_smoothing)
+    finally:
+        fpenv_leave(callers)
     job.target = <const int64_t *> cnp.PyArray_DATA(t)
     job.ignore = ignore_index
     return True
 
 
 def direct_class_loss(
-    object input, object target, object ignore_index, object reduction, bint of_logits
+    object input, object target, object weight, object ignore_index, object reduction,
+    object label_smoothing, bint of_logits,
 ):
-    """cross_entropy, or nll_loss, of contiguous numbers with int64 classes and nothing else.
+    """cross_entropy, or nll_loss, of contiguous numbers with int64 classes.
 
     None for whatever else there is, for `_losses` to treat, or to refuse.
     """
@@ -86,10 +131,11 @@ def direct_class_loss(
     cdef Job job
     cdef Sums total
     cdef fs_fpenv callers
-    cdef double value
+    cdef double value, weights
     cdef bint mean
     cdef int type
-    if not _directly(input, target, ignore_index, reduction, &job):
+    weight = _wide_weights(weight)
+    if not _directly(input, target, weight, ignore_index, reduction, label_smoothing, &job):
         return None
     job.picks = not of_logits
     type = cnp.PyArray_TYPE(<cnp.ndarray> input)
@@ -107,7 +153,8 @@ def direct_class_loss(
     callers = fpenv_enter()
     value = _value(total.loss)
     if mean:
-        value = value / total.weight.hi if total.weight.hi > 0 else NAN  # a count: exact
+        weights = _value(total.weight)
+        value = value / weights if weights != 0 else NAN
     fpenv_leave(callers)
     job.kernels.put(&value, 1, cnp.PyArray_DATA(y))
     return y
@@ -115,16 +162,16 @@ def direct_class_loss(
 
 def direct_class_gradient(
     object grad_output, object input, object target, object ignore_index, object reduction,
-    object out,
+    object label_smoothing, object out,
 ):
-    """The same for cross_entropy_backward with one number for the whole gradient."""
+    """The same for cross_entropy_backward with one number for the whole gradient, unweighted."""
     cdef cnp.ndarray x, y
     cdef Job job
     cdef fs_fpenv callers
     cdef Py_ssize_t i, count
     if grad_output.__class__ is not float or reduction == "none":
         return None
-    if not _directly(input, target, ignore_index, reduction, &job):
+    if not _directly(input, target, None, ignore_index, reduction, label_smoothing, &job):
         return None
     x = input
     if out is None:

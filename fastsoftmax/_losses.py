@@ -114,8 +114,10 @@ def cross_entropy(
     >>> loss.shape, round(float(loss), 4)
     ((), 57.2568)
     """
-    if _is_plain(weight, size_average, reduce, label_smoothing):
-        direct = _loss_kernels.direct_class_loss(input, target, ignore_index, reduction, True)
+    if size_average is None and reduce is None:
+        direct = _loss_kernels.direct_class_loss(
+            input, target, weight, ignore_index, reduction, label_smoothing, True
+        )
         if direct is not None:
             return direct
     name = "cross_entropy"
@@ -190,8 +192,10 @@ def nll_loss(
     >>> F.nll_loss(F.log_softmax(logits, dim=1), np.array([0, 1]), reduction="none").round(4)
     array([0.417 , 0.1967])
     """
-    if _is_plain(weight, size_average, reduce, 0.0):
-        direct = _loss_kernels.direct_class_loss(input, target, ignore_index, reduction, False)
+    if size_average is None and reduce is None:
+        direct = _loss_kernels.direct_class_loss(
+            input, target, weight, ignore_index, reduction, 0.0, False
+        )
         if direct is not None:
             return direct
     name = "nll_loss"
@@ -277,9 +281,9 @@ def cross_entropy_backward(
     array([[-0.1705,  0.1212,  0.0493],
            [ 0.0556, -0.0893,  0.0337]])
     """
-    if _is_plain(weight, size_average, reduce, label_smoothing):
+    if weight is None and size_average is None and reduce is None:
         direct = _loss_kernels.direct_class_gradient(
-            grad_output, input, target, ignore_index, reduction, out
+            grad_output, input, target, ignore_index, reduction, label_smoothing, out
         )
         if direct is not None:
             return direct
@@ -301,12 +305,6 @@ def cross_entropy_backward(
             problem, g = _apart(problem, g, result)
         _loss_blocks.gradients(problem, _scale(problem, g, reduction), result)
     return result.reshape(given_shape) if out is None else out
-
-
-def _is_plain(weight: Any, size_average: Any, reduce: Any, label_smoothing: Any) -> bool:
-    """Whether a call may go straight to the kernels, as far as these arguments go."""
-    plain = weight is None and size_average is None and reduce is None
-    return plain and type(label_smoothing) is float and label_smoothing == 0
 
 
 def _problem(

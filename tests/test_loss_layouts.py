@@ -173,6 +173,37 @@ def test_the_same_bits_from_any_number_of_threads(dtype, name):
             assert all(map(same_bits, others, results[0]))
 
 
+@pytest.mark.parametrize("weight", [[np.inf, -np.inf, 1.0], [1e308, 1e308, -1.0]])
+def test_weights_without_a_finite_sum(weight):
+    x, t = problem("float64", (4, 3))
+    for given in (weight, np.array(weight)):
+        losses = F.cross_entropy(x, t, given, reduction="none", label_smoothing=0.1)
+        assert not np.isfinite(losses).any() or np.isfinite(weight).all()
+        gradient = F.cross_entropy_backward(1.0, x, t, given, reduction="sum", label_smoothing=0.1)
+        assert not np.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("dtype", inputs.DTYPES)
+@pytest.mark.parametrize("shape", [(3, 1), (32, 10), (100, 33), (5, 7, 9), (4, 3000)])
+def test_lists_of_weights_and_targets_give_the_same_bits(shape, dtype, reduction):
+    x, t = problem(dtype, shape)
+    t[0] = -100
+    # what nll_loss picks is narrowed by NumPy in one step, by the kernels in two
+    names = NAMES if x.itemsize > 2 else ("cross_entropy", "cross_entropy_backward")
+    for weight in (None, np.linspace(0, 2, shape[1]), np.linspace(2, -1, shape[1], dtype="f4")):
+        listed = None if weight is None else weight.tolist()
+        for smoothing in (0.0, 0.1, 1.0):
+            for name in names:
+                more = {"reduction": reduction}
+                if name != "nll_loss":
+                    more["label_smoothing"] = smoothing
+                if name == "cross_entropy_backward":
+                    more["grad_output"] = np.ones(t.shape) if reduction == "none" else 2.0
+                found = call(name, x, t, weight, **more)
+                assert same_bits(found, call(name, x, t.tolist(), listed, **more))
+
+
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 @pytest.mark.parametrize(
     "shape", [(400, 10), (70, 1000), (3, 40_000), (5, 21, 2000), (300, 50, 4), (2, 30_000, 3)]

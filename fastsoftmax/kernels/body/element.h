@@ -5,7 +5,10 @@
 
 #include "half.h"
 
-enum { TYPE_f32 = FS_F32, TYPE_f64 = FS_F64, TYPE_f16 = FS_F16, TYPE_bf16 = FS_BF16 };
+#define TYPE_f32 FS_F32
+#define TYPE_f64 FS_F64
+#define TYPE_f16 FS_F16
+#define TYPE_bf16 FS_BF16
 typedef float elem_f32;
 typedef double elem_f64;
 typedef uint16_t elem_f16;

@@ -57,6 +57,18 @@ static ALWAYS_INLINE void S(weighed_lanes)(const weighed *sums, double lane[2][S
     }
 }
 
+/* Adds the lanes to a sum, by halves: a few steps that wait for each other, not one for each lane. */
+static ALWAYS_INLINE void S(add_each_lane)(double *hi, double *lo, double lane[S(LANES)]) {
+    double low[S(LANES)] = {0};
+    for (int half = S(LANES) / 2; half > 0; half /= 2)
+        for (int k = 0; k < half; k++) {
+            add_exactly(lane + k, low + k, lane[k + half]);
+            low[k] += low[k + half];
+        }
+    add_exactly(hi, lo, lane[0]);
+    *lo += low[0];
+}
+
 /* A row of at least a vector, so. */
 static ALWAYS_INLINE void S(weigh_row)(const S(elem) *x, const S(elem) *p, ptrdiff_t n, const fs_wanted *wanted,
                                        double top, double *sums) {
@@ -71,13 +83,14 @@ static ALWAYS_INLINE void S(weigh_row)(const S(elem) *x, const S(elem) *p, ptrdi
     for (; c < n; c++) {
         const double q = S(wanted)(wanted, p, c, c);
         add_exactly(hi, lo, q * (top - (double)x[c]));
-        add_exactly(hi + 1, lo + 1, q);
+        if (p) add_exactly(hi + 1, lo + 1, q);
     }
     S(weighed_lanes)(&row, lane);
-    for (int k = 0; k < 2; k++) {
-        for (int j = 0; j < W; j++) add_exactly(hi + k, lo + k, lane[k][j]);
+    for (int k = 0; k < (p ? 2 : 1); k++) {
+        S(add_each_lane)(hi + k, lo + k, lane[k]);
         sums[k] = exact_sum(hi[k], lo[k]);
     }
+    if (!p) sums[1] = (double)n * wanted->share;
 }
 
 /* The sums of q * (top - x) and of q over each line. Max error, of the sum of the absolute terms: an ULP of float64
@@ -136,7 +149,7 @@ static ALWAYS_INLINE void S(weigh_vectors)(const S(elem) *x, const S(elem) *p, c
         S(weighed_lanes)(&columns, lane);
         for (int k = 0; k < count; k++) {
             sums[2 * (first + k)] = lane[0][k];
-            sums[2 * (first + k) + 1] = lane[1][k];
+            sums[2 * (first + k) + 1] = p ? lane[1][k] : (double)lines->n * wanted->share;
         }
     }
 }

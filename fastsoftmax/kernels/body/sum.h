@@ -73,8 +73,8 @@ static ALWAYS_INLINE void sum_add_f64(sum_f64 *sum, v_f64 v) {
     sum->lo[0] = add_f64(sum->lo[0], both.lo);
 }
 
-/* What a loss is weighed by: the sums of q * (top - x) and of q = keep * p + share, or `share` without p. Each half
- * of a vector of float32 has sums of its own. */
+/* What a loss is weighed by: the sums of q * (top - x) and of q = keep * p + share. Without p, q is `share`, and
+ * their sum is known. Each half of a vector of float32 has sums of its own. */
 typedef struct {
     v_f64 keep, share;
 } shares;
@@ -92,7 +92,7 @@ static ALWAYS_INLINE void add_weighed_at(weighed *sums, int k, v_f64 top, v_f64 
                                          const int has_p) {
     const v_f64 q = has_p ? add_f64(mul_f64(of->keep, p), of->share) : of->share;
     sum_add_f64(sums->gaps + k, mul_f64(q, sub_f64(top, x)));
-    sum_add_f64(sums->weights + k, q);
+    if (has_p) sum_add_f64(sums->weights + k, q);
 }
 
 static ALWAYS_INLINE void add_weighed_f64(weighed *sums, const v_f64 *top, v_f64 x, v_f64 p, const shares *of,
