@@ -101,7 +101,7 @@ cdef void _gathered_tile(
     Py_ssize_t rows, Py_ssize_t n, Py_ssize_t x_stride, Py_ssize_t step, Py_ssize_t y_stride,
     Py_ssize_t size, char *memory, Py_ssize_t needed
 ) noexcept nogil:
-    """A tile of `rows` rows, x_stride bytes apart, brought to behind the `needed` scratch memory.
+    """A tile of `rows` rows, x_stride bytes apart, gathered behind the scratch memory `needed`.
 
     Meanwhile the kernel fetches the beginning of each row of the next tile: as much as it reads of
     this one, and, where elements lie apart, again as much in its last stage, when memory is idle.

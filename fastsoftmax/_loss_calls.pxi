@@ -131,7 +131,7 @@ cdef void _divide(Job *job, int threads) noexcept nogil:
         job.width = min(job.width, ceil_div(job.inner, 16) * 16)
         job.strips = ceil_div(job.inner, job.width)
         job.calls = job.samples * job.strips
-        job.scratch = min(<Py_ssize_t> FS_SCRATCH, line * job.width)
+        job.scratch = min(<Py_ssize_t> FS_SCRATCH, line * (ceil_div(job.width, 16) * 16))
     job.scratch = ceil_div(job.scratch, ALIGNMENT) * ALIGNMENT
     if not is_gradient and not _is_spread(job) and job.inner > 1 and job.strips == 1:
         job.group = max(<Py_ssize_t> 1, TOGETHER // job.width)
