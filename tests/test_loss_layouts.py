@@ -206,7 +206,8 @@ def test_lists_of_weights_and_targets_give_the_same_bits(shape, dtype, reduction
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 @pytest.mark.parametrize(
-    "shape", [(400, 10), (70, 1000), (3, 40_000), (5, 21, 2000), (300, 50, 4), (2, 3000, 7), (2, 30_000, 3)]
+    "shape",
+    [(400, 10), (70, 1000), (3, 40_000), (5, 21, 2000), (300, 50, 4), (2, 3000, 7), (2, 30_000, 3)],
 )
 def test_narrow_types_have_what_float32_has_rounded_once(isa, dtype, shape):
     x, t = problem(dtype, shape)
