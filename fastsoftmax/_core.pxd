@@ -39,9 +39,9 @@ cdef inline Py_ssize_t columns_of_tile(
 ) noexcept nogil:
     """Columns of n elements to a tile: an equal share for each thread, at most `most`.
 
-    Both are multiples of 16. Samples that are less than four for each thread are cut into the
-    fewest pieces of which every thread gets the same number; of more, some threads just get one
-    more than others.
+    Both are multiples of 16, unless `most` is less. Samples that are less than four for each thread
+    are cut into the fewest pieces of which every thread gets the same number; of more, some threads
+    just get one more than others.
     """
     cdef Py_ssize_t share = inner, gcd = samples, other = threads
     if threads == 1:

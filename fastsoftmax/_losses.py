@@ -99,8 +99,8 @@ def cross_entropy(
     All rows ignored: the mean is NaN, the sum 0. A row that holds NaN or +inf, or only -inf, is
     NaN, unless it is ignored; a class at -inf has the loss inf.
 
-    Extra memory is less than 1 MiB, or one row that is longer, for float16 and bfloat16 two in
-    float32. Signature and edge cases:
+    Extra memory is less than 1 MiB a thread, or one row that is longer, for float16 and bfloat16
+    two in float32. Signature and edge cases:
     `torch.nn.functional.cross_entropy`, PyTorch 2.13.
 
     Examples
@@ -181,8 +181,8 @@ def nll_loss(
     Notes
     -----
     Within 1 ULP of the exact result; the sum and the mean, taken in a wider type, within 2 ULP of
-    the sum of the absolute terms. Extra memory is less than 1 MiB. Signature and edge cases:
-    `torch.nn.functional.nll_loss`, PyTorch 2.13.
+    the sum of the absolute terms. Extra memory is less than 1 MiB a thread. Signature and edge
+    cases: `torch.nn.functional.nll_loss`, PyTorch 2.13.
 
     Examples
     --------
@@ -268,8 +268,8 @@ def cross_entropy_backward(
     below 2**-1022, which has lost digits.)
     float16 and bfloat16 are computed in float32 or wider and rounded once. Rows to be ignored are
     0, whatever they hold; others that hold NaN or +inf, or only -inf, are NaN. Extra memory is
-    less than 1 MiB, or one row that is longer, for float16 and bfloat16 three in float32, unless
-    `out` overlaps an argument other than by being `input`. Source: the derivative of
+    less than 1 MiB a thread, or one row that is longer, for float16 and bfloat16 three in float32,
+    unless `out` overlaps an argument other than by being `input`. Source: the derivative of
     `torch.nn.functional.cross_entropy`, PyTorch 2.13.
 
     Examples

@@ -66,8 +66,8 @@ typedef void (*fs_columns_fn)(const void *x, void *y, ptrdiff_t columns, ptrdiff
                               ptrdiff_t y_stride, void *scratch, ptrdiff_t ahead);
 
 /* A part of a long row whose whole carry is known: adjacent elements x, their exponentials e, of the type that is
- * computed in, and the results y, which may be x or e. Without exponentials, if e is NULL, these are taken of x
- * again, to the same bits. */
+ * computed in, and the results y, which may be x, or e where they are as large. Without exponentials, if e is NULL,
+ * these are taken of x again, to the same bits. */
 typedef struct {
     const void *x, *e;
     void *y;
@@ -75,10 +75,10 @@ typedef struct {
 } fs_part;
 
 /* A part of a long row: n adjacent elements, n >= 16, to their carry. e is NULL, or not x and has room for n
- * elements. If the result is 1, which it only is for FS_SOFTMAX and FS_SOFTMIN, e has the exponentials of the
- * part; if it is 0, what e has is unspecified. Exponentials of a part serve only if those of all
- * parts of the row are there. Meanwhile `open`, unless it is NULL, is finished: n elements of another row, in other
- * memory, and not of FS_LOGSUMEXP. */
+ * elements of the type that is computed in. If the result is 1, which it only is for FS_SOFTMAX and FS_SOFTMIN, e has
+ * the exponentials of the part; if it is 0, what e has is unspecified. Exponentials of a part serve only if those of
+ * all parts of the row are there. Meanwhile `open`, unless it is NULL, is finished: n elements of another row, in
+ * other memory, and not of FS_LOGSUMEXP. */
 typedef int (*fs_reduce_fn)(const void *x, void *e, ptrdiff_t n, fs_carry *carry, const fs_part *open);
 
 /* `into` becomes the carry of both parts. Merging in the order of the parts makes the result reproducible. */
@@ -185,6 +185,8 @@ enum {
     FS_BACKWARD_SCRATCH = 32 * 1024,
 };
 
+/* Bytes of scratch memory for rows of n elements by the kernels of fs_kernels (those of the losses and gradients need
+ * no more than FS_ROWS_SCRATCH). Each of two rows is whole cache lines. */
 static inline ptrdiff_t fs_rows_scratch(fs_operation op, fs_type type, ptrdiff_t n) {
     const int wait_there = (op == FS_SOFTMAX || op == FS_SOFTMIN) && (type == FS_F16 || type == FS_BF16);
     const ptrdiff_t two_rows = (n + 15) / 16 * 16 * 2 * (ptrdiff_t)sizeof(float);
