@@ -13,8 +13,8 @@ from libc.stdint cimport uint16_t, uintptr_t
 from libc.stdlib cimport free, malloc
 
 from fastsoftmax._kernels cimport (
-    FS_LOGSUMEXP, FS_ROWS_SCRATCH, FS_SOFTMAX, FS_SOFTMIN, fs_carry, fs_fetch, fs_kernels,
-    fs_operation, fs_part, fs_rows_scratch, fs_type,
+    FS_LOGSUMEXP, FS_SOFTMAX, FS_SOFTMIN, fs_carry, fs_fetch, fs_kernels, fs_operation, fs_part,
+    fs_rows_scratch, fs_type,
 )
 
 # What the loops run over: the type only tells them the size of an element.
@@ -243,7 +243,8 @@ cdef void rows_by_parts(const LongRows *job, Py_ssize_t first, Py_ssize_t last) 
     """Rows `first` to `last`, by one thread.
 
     The results of a row small enough to stay in a cache are delayed: its part i is finished while
-    part i of the next row is reduced. Exponentials in memory of their own take twice as much of it.
+    part i of the next row is reduced. Where exponentials have memory of their own, a row counts
+    twice.
     """
     cdef Py_ssize_t size = job.n * job.size * (2 if _needs_room(job) else 1)
     cdef bint waits = job.operation != FS_LOGSUMEXP and size <= WAITING

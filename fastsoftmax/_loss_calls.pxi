@@ -77,6 +77,7 @@ cdef struct Call:
     const fs_loss_kernels *kernels
     fs_lines lines
     Py_ssize_t first  # the number of its first line
+    Py_ssize_t place  # in bytes, of its first element in the job's arrays
     Py_ssize_t itemsize
     const char *x
     const char *p
@@ -124,7 +125,7 @@ cdef void _divide(Job *job, int threads) noexcept nogil:
         job.scratch = FS_ROWS_SCRATCH
     else:
         job.width = max(16, min(<Py_ssize_t> MOST_LINES, FS_SCRATCH // line // 16 * 16))
-        if widens:
+        if widens:  # whole vectors of columns, or of long ones as many as fit, at least one
             job.width = min(job.width, WIDENED // n // 16 * 16 or max(<Py_ssize_t> 1, WIDENED // n))
         if is_gradient:
             job.width = columns_of_tile(job.samples, n, job.inner, job.width, threads)
@@ -196,12 +197,12 @@ cdef Py_ssize_t _place(
 cdef Call _call(const Job *job, Py_ssize_t number, Room room) noexcept nogil:
     """One call's lines, widened if they are to be."""
     cdef Call call
-    cdef Py_ssize_t place = _place(job, number, &call.lines, &call.first)
+    call.place = _place(job, number, &call.lines, &call.first)
     call.kernels = job.kernels
     call.itemsize = job.itemsize
-    call.x = job.x + place
-    call.p = NULL if job.p == NULL else job.p + place
-    call.out = NULL if job.out == NULL else job.out + place
+    call.x = job.x + call.place
+    call.p = NULL if job.p == NULL else job.p + call.place
+    call.out = NULL if job.out == NULL else job.out + call.place
     if job.wide:
         call.kernels = &table().losses[<int> FS_F32]
         call.itemsize = sizeof(float)
@@ -238,15 +239,13 @@ cdef void _widen(
                           to + c * _wide_step(lines.count))
 
 
-cdef void _narrow(const Job *job, Py_ssize_t number, const float *wide) noexcept nogil:
+cdef void _narrow(const Job *job, const Call *call) noexcept nogil:
     """The gradients of one call, from where they lie widened."""
-    cdef fs_lines lines
-    cdef Py_ssize_t first, runs, c
-    cdef char *out = job.out + _place(job, number, &lines, &first)
-    cdef Py_ssize_t run = _run_of(job, &lines, &runs)
+    cdef Py_ssize_t runs, c
+    cdef Py_ssize_t run = _run_of(job, &call.lines, &runs)
     for c in range(runs):
-        job.kernels.narrow(wide + c * _wide_step(lines.count), run,
-                           out + c * job.inner * job.itemsize)
+        job.kernels.narrow(<const float *> call.out + c * _wide_step(call.lines.count), run,
+                           job.out + call.place + c * job.inner * job.itemsize)
 
 
 cdef Py_ssize_t _classes(
@@ -356,7 +355,7 @@ cdef void _derive(const Job *job, Py_ssize_t number, Room room) noexcept nogil:
     else:
         _derive_of_classes(&call, room)
     if job.wide:
-        _narrow(job, number, <const float *> call.out)
+        _narrow(job, &call)
 
 
 cdef void _derive_of_classes(const Call *call, Room room) noexcept nogil:

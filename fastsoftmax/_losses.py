@@ -94,7 +94,7 @@ def cross_entropy(
     For float32 and float64 each loss of a class index without weights is within 3 ULP of the exact
     result; weighted, smoothed and probability ones are within 4 ULP of the sum of their absolute
     terms, and so are the sum and the mean, which are taken in a wider type. float16 and bfloat16
-    are computed in float32 or wider and rounded once.
+    are computed in float32 or wider; from contiguous arrays they are rounded to float32 on the way.
 
     All rows ignored: the mean is NaN, the sum 0. A row that holds NaN or +inf, or only -inf, is
     NaN, unless it is ignored; a class at -inf has the loss inf.

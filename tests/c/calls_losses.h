@@ -49,6 +49,14 @@ static void print_current(void) {
 static double found[MAX_POOL * MAX_N], found_by_best[MAX_POOL * MAX_N], error_of_best[MAX_POOL * MAX_N];
 static arena x_arena, p_arena, y_arena, weight_arena, class_arena, line_arena, scratch_arena;
 
+static void make_arenas(void) {
+    arena *const large[] = {&x_arena, &p_arena, &y_arena}, *const small[] = {&class_arena, &line_arena};
+    for (int i = 0; i < 3; i++) *large[i] = new_arena(MAX_TILE * sizeof(double) + MARGIN);
+    for (int i = 0; i < 2; i++) *small[i] = new_arena(2 * MAX_COUNT * sizeof(double) + MARGIN);
+    weight_arena = new_arena(LONGEST * sizeof(double) + MARGIN);
+    scratch_arena = new_arena(FS_SCRATCH);
+}
+
 /* How often each kernel was called beside others; that many environments it has met. */
 static int met[MAX_TARGETS][LOSS_CASE_COUNT][FS_TYPES];
 

@@ -22,6 +22,11 @@ static const type_facts FACTS[FS_TYPES] = {
     [FS_BF16] = {sizeof(uint16_t), 8, FLT_MIN_EXP, 0x1.fep127, 93},
 };
 
+/* The bits of infinity, of float16 and bfloat16. Magnitudes are in the order of their bits. */
+static inline uint16_t infinity_of(fs_type type) {
+    return (uint16_t)(0x7fff >> (FACTS[type].digits - 1) << (FACTS[type].digits - 1));
+}
+
 /* float16 and bfloat16 by their definition: a sign, an exponent field and a mantissa. */
 static double load_half(fs_type type, uint16_t bits) {
     const int mantissa_bits = FACTS[type].digits - 1;

@@ -35,13 +35,7 @@ static void draw_pool(bytes *input, const loss_case *what, fs_type type, int n) 
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    if (!x_arena.start) {
-        arena *const large[] = {&x_arena, &p_arena, &y_arena}, *const small[] = {&class_arena, &line_arena};
-        for (int i = 0; i < 3; i++) *large[i] = new_arena(MAX_TILE * sizeof(double) + MARGIN);
-        for (int i = 0; i < 2; i++) *small[i] = new_arena(2 * MAX_COUNT * sizeof(double) + MARGIN);
-        weight_arena = new_arena(LONGEST * sizeof(double) + MARGIN);
-        scratch_arena = new_arena(FS_SCRATCH);
-    }
+    if (!x_arena.start) make_arenas();
     bytes input = begin(data, size);
     call c = {.what = LOSS_CASES + take(&input) % LOSS_CASE_COUNT,
               .type = (fs_type)(take(&input) % FS_TYPES),

@@ -19,10 +19,10 @@ static inline size_t scratch_of_columns(fs_type type, int columns, int n) {
     return bytes < FS_SCRATCH ? bytes : FS_SCRATCH;
 }
 
-/* To the nearest: any tie will do, as inputs are made of it. The magnitudes are in the order of their bits. */
+/* To the nearest: any tie will do, as inputs are made of it. */
 static uint16_t store_half(fs_type type, double value) {
     const uint16_t sign = signbit(value) ? 0x8000 : 0;
-    const uint16_t infinity = (uint16_t)(0x7fff >> (FACTS[type].digits - 1) << (FACTS[type].digits - 1));
+    const uint16_t infinity = infinity_of(type);
     uint16_t low = 0, high = infinity;
     if (isnan(value)) return infinity + 1;
     if (isinf(value)) return sign | infinity;

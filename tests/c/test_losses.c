@@ -102,29 +102,21 @@ static void test_all_samples(const fs_table *table) {
                         test_samples(table, type, samples[s], counts[c], lengths[n]);
 }
 
-/* n numbers by the kernels that convert them; whether anything but the results changed. */
-static int widen_some(const fs_table *table, fs_type type, const uint16_t *halves, int n, int mode, float *wide) {
-    const size_t from_bytes = (size_t)n * sizeof *halves, to_bytes = (size_t)n * sizeof *wide;
-    unsigned char *from = place(x_arena, from_bytes, mode & 1, X_CANARY);
-    unsigned char *to = place(y_arena, to_bytes, mode & 1, CANARY);
-    memcpy(from, halves, from_bytes);
+/* n numbers of a type to float32, or from there if `narrows`; whether anything but the results changed. */
+static int convert(const fs_table *table, fs_type type, int narrows, const void *from, int n, int mode, void *to) {
+    const size_t half = (size_t)n * sizeof(uint16_t), wide = (size_t)n * sizeof(float);
+    const size_t from_bytes = narrows ? wide : half, to_bytes = narrows ? half : wide;
+    unsigned char *x = place(x_arena, from_bytes, mode & 1, X_CANARY);
+    unsigned char *y = place(y_arena, to_bytes, mode & 1, CANARY);
+    const void *seen = x + x_arena.read_only;
+    memcpy(x, from, from_bytes);
     enter(mode);
-    table->losses[type].widen(from + x_arena.read_only, n, (float *)to);
-    const int failed = leave() != NULL || !canaries_live(to, to_bytes, mode & 1, CANARY);
-    memcpy(wide, to, to_bytes);
-    calls++;
-    return failed;
-}
-
-static int narrow_some(const fs_table *table, fs_type type, const float *wide, int n, int mode, uint16_t *halves) {
-    const size_t from_bytes = (size_t)n * sizeof *wide, to_bytes = (size_t)n * sizeof *halves;
-    unsigned char *from = place(x_arena, from_bytes, mode & 1, X_CANARY);
-    unsigned char *to = place(y_arena, to_bytes, mode & 1, CANARY);
-    memcpy(from, wide, from_bytes);
-    enter(mode);
-    table->losses[type].narrow((const float *)(from + x_arena.read_only), n, to);
-    const int failed = leave() != NULL || !canaries_live(to, to_bytes, mode & 1, CANARY);
-    memcpy(halves, to, to_bytes);
+    if (narrows)
+        table->losses[type].narrow(seen, n, y);
+    else
+        table->losses[type].widen(seen, n, (float *)y);
+    const int failed = leave() != NULL || !canaries_live(y, to_bytes, mode & 1, CANARY);
+    memcpy(to, y, to_bytes);
     calls++;
     return failed;
 }
@@ -132,7 +124,6 @@ static int narrow_some(const fs_table *table, fs_type type, const float *wide, i
 /* What a float32 between a number of the type, at `place` of the order of their bits, and the next becomes: below the
  * middle, at it, above it. */
 static void test_narrowing(const fs_table *table, fs_type type, uint16_t place, int mode) {
-    const uint16_t infinity = (uint16_t)(0x7fff >> (FACTS[type].digits - 1) << (FACTS[type].digits - 1));
     const double low = load_half(type, place), unit_here = (double)ulp_of(type, low);
     const float middle = (float)(low + unit_here / 2), below = nextafterf(middle, 0);
     const float above = nextafterf(middle, INFINITY);
@@ -140,10 +131,10 @@ static void test_narrowing(const fs_table *table, fs_type type, uint16_t place, 
     const uint16_t next = place + 1, even = place & 1 ? next : place, sign = 0x8000;
     const uint16_t due[] = {place, place, even, next, place | sign, place | sign, even | sign, next | sign};
     uint16_t halves[8];
-    int failed = place >= infinity;
-    failed |= narrow_some(table, type, given, 8, mode, halves) || memcmp(halves, due, sizeof due);
+    int failed = place >= infinity_of(type);
+    failed |= convert(table, type, 1, given, 8, mode, halves) || memcmp(halves, due, sizeof due);
     for (int i = 0; i < 8; i++) /* one alone takes another way than a vector */
-        failed |= narrow_some(table, type, given + i, 1, mode, halves) || halves[0] != due[i];
+        failed |= convert(table, type, 1, given + i, 1, mode, halves) || halves[0] != due[i];
     if (failed) {
         failures++;
         printf("FAILED %s %s: narrowing near %a, mode %d\n", table->isa, TYPE_NAMES[type], low, mode);
@@ -155,11 +146,10 @@ static void test_conversions(const fs_table *table, fs_type type, int step) {
     enum { ALL = 65536, LENGTHS = 70 };
     static uint16_t halves[ALL], back[ALL];
     static float wide[ALL];
-    const uint16_t infinity = (uint16_t)(0x7fff >> (FACTS[type].digits - 1) << (FACTS[type].digits - 1));
     for (int i = 0; i < ALL; i++) halves[i] = (uint16_t)i;
     for (int mode = 0; mode < MODES; mode += step) {
-        int failed = widen_some(table, type, halves, ALL, mode, wide);
-        failed |= narrow_some(table, type, wide, ALL, mode, back);
+        int failed = convert(table, type, 0, halves, ALL, mode, wide);
+        failed |= convert(table, type, 1, wide, ALL, mode, back);
         for (int i = 0; i < ALL; i++) {
             const double value = load_half(type, halves[i]), found = wide[i], again = load_half(type, back[i]);
             failed |= isnan(value) ? !isnan(found) || !isnan(again)
@@ -168,8 +158,8 @@ static void test_conversions(const fs_table *table, fs_type type, int step) {
         for (int n = 1; n <= LENGTHS; n++) {
             float some[LENGTHS];
             uint16_t some_back[LENGTHS];
-            failed |= widen_some(table, type, halves + 900 * n, n, mode, some);
-            failed |= narrow_some(table, type, wide + 900 * n, n, mode, some_back);
+            failed |= convert(table, type, 0, halves + 900 * n, n, mode, some);
+            failed |= convert(table, type, 1, wide + 900 * n, n, mode, some_back);
             for (int i = 0; i < n; i++)
                 failed |= !same(FS_F32, some, i, wide, 900 * n + i) || !same(type, some_back, i, back, 900 * n + i);
         }
@@ -178,7 +168,7 @@ static void test_conversions(const fs_table *table, fs_type type, int step) {
             printf("FAILED %s %s: conversions, mode %d\n", table->isa, TYPE_NAMES[type], mode);
         }
     }
-    for (int place = 0; place < infinity; place += step > 1 ? 1 + place % 97 : 1)
+    for (int place = 0; place < infinity_of(type); place += step > 1 ? 1 + place % 97 : 1)
         test_narrowing(table, type, (uint16_t)place, place % MODES);
 }
 
@@ -322,11 +312,7 @@ static void test_all_class_gradients(const fs_table *table, int step) {
 
 int main(int argc, char **argv) {
     const arguments asked = start(argc, argv);
-    arena *const large[] = {&x_arena, &p_arena, &y_arena}, *const small[] = {&class_arena, &line_arena};
-    for (int i = 0; i < 3; i++) *large[i] = new_arena(MAX_TILE * sizeof(double) + MARGIN);
-    for (int i = 0; i < 2; i++) *small[i] = new_arena(2 * MAX_COUNT * sizeof(double) + MARGIN);
-    weight_arena = new_arena(LONGEST * sizeof(double) + MARGIN);
-    scratch_arena = new_arena(FS_SCRATCH);
+    make_arenas();
 
     /* LONGEST columns do not fit scratch memory. */
     static const int lengths[] = {1, 2, 3, 5, 8, 15, 16, 17, 31, 33, 63, 64, 65, 97, 111, 112, 113, 1000, LONGEST};

@@ -5,6 +5,7 @@
 
 #include "half.h"
 
+/* Their names in kernels.h. */
 #define TYPE_f32 FS_F32
 #define TYPE_f64 FS_F64
 #define TYPE_f16 FS_F16
