@@ -23,7 +23,7 @@ static const type_facts FACTS[FS_TYPES] = {
 };
 
 /* The bits of infinity, of float16 and bfloat16. Magnitudes are in the order of their bits. */
-static inline uint16_t infinity_of(fs_type type) {
+static inline uint16_t infinity_bits(fs_type type) {
     return (uint16_t)(0x7fff >> (FACTS[type].digits - 1) << (FACTS[type].digits - 1));
 }
 

@@ -22,7 +22,7 @@ static inline size_t scratch_of_columns(fs_type type, int columns, int n) {
 /* To the nearest: any tie will do, as inputs are made of it. */
 static uint16_t store_half(fs_type type, double value) {
     const uint16_t sign = signbit(value) ? 0x8000 : 0;
-    const uint16_t infinity = infinity_of(type);
+    const uint16_t infinity = infinity_bits(type);
     uint16_t low = 0, high = infinity;
     if (isnan(value)) return infinity + 1;
     if (isinf(value)) return sign | infinity;

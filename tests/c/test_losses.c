@@ -131,7 +131,7 @@ static void test_narrowing(const fs_table *table, fs_type type, uint16_t place, 
     const uint16_t next = place + 1, even = place & 1 ? next : place, sign = 0x8000;
     const uint16_t due[] = {place, place, even, next, place | sign, place | sign, even | sign, next | sign};
     uint16_t halves[8];
-    int failed = place >= infinity_of(type);
+    int failed = place >= infinity_bits(type);
     failed |= convert(table, type, 1, given, 8, mode, halves) || memcmp(halves, due, sizeof due);
     for (int i = 0; i < 8; i++) /* one alone takes another way than a vector */
         failed |= convert(table, type, 1, given + i, 1, mode, halves) || halves[0] != due[i];
@@ -168,7 +168,7 @@ static void test_conversions(const fs_table *table, fs_type type, int step) {
             printf("FAILED %s %s: conversions, mode %d\n", table->isa, TYPE_NAMES[type], mode);
         }
     }
-    for (int place = 0; place < infinity_of(type); place += step > 1 ? 1 + place % 97 : 1)
+    for (int place = 0; place < infinity_bits(type); place += step > 1 ? 1 + place % 97 : 1)
         test_narrowing(table, type, (uint16_t)place, place % MODES);
 }
 
