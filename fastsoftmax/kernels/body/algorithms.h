@@ -27,6 +27,8 @@
 
 #include "backward.h"
 
+#include "backward_columns.h"
+
 #include "entries.h"
 
 #include "losses.h"

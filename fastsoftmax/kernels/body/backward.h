@@ -4,47 +4,63 @@
  *     softmax_backward:     y * (g - total),       total = sum(g * y)
  *     log_softmax_backward: g - exp(y) * total,    total = sum(g)
  *
- * Two passes: the total, the elements. Rows of at least SHORT_GRADIENT_ROW elements are taken a few at a time, as in
- * rows.h, with a row's last vector as in row_passes.h; columns in strips, and short rows as columns, brought here by
- * the transposes of short_groups.h.
+ * Two passes: the total, the elements. Here are rows of at least SHORT_GRADIENT_ROW elements, a few at a time, as in
+ * rows.h, with a row's last vector as in row_passes.h; the rest is in backward_columns.h.
  *
  * Included once for each element type S, computed in T; see body.h. */
 
 #ifdef COMPUTED_IN
-/* What finishes the elements of LANES rows or columns. */
+/* What finishes the elements of LANES rows or columns, a lane each. */
 typedef struct {
-    double total[T(LANES)];
-    T(elem) factor[T(LANES)]; /* softmax: the total; log_softmax: what exponentials are multiplied by */
-    T(elem) limit[T(LANES)];  /* log_softmax: the largest y that may take it; NaN if none may */
+    v_f64 total[T(HALVES)];
+    T(v) factor; /* softmax: the total; log_softmax: what exponentials are multiplied by */
+    T(v) limit;  /* log_softmax: the largest y that may take it; NaN if none may */
 } T(constants);
 
-static ALWAYS_INLINE void T(make_constants)(const T(sum) *sum, T(constants) *constants, fs_backward op) {
-    T(sum_lanes)(sum, constants->total);
-    for (int i = 0; i < T(LANES); i++) {
-        const double total = constants->total[i], size = total < 0 ? -total : total;
-        const int within = (size >= T(LEAST_TOTAL))&(size <= T(MOST_TOTAL));
-        constants->factor[i] = (T(elem))(op == FS_SOFTMAX_BACKWARD ? total : total * T(FACTOR));
-        constants->limit[i] = (within | (size == 0)) ? (T(elem))LAST_EXPONENT : (T(elem))NAN;
+static ALWAYS_INLINE T(constants) T(make_constants)(const T(sum) *sum, fs_backward op) {
+    T(constants) constants;
+    v_f64 factor[T(HALVES)], limit[T(HALVES)];
+    T(sum_halves)(sum, constants.total);
+    for (int k = 0; k < T(HALVES); k++) {
+        const v_f64 total = constants.total[k], size = max_f64(total, neg_f64(total)), nan = set1_f64(NAN);
+        const m_f64 within = ge_f64(set1_f64(T(MOST_TOTAL)), size);
+        const m_f64 is_normal = ge_f64(size, set1_f64(T(LEAST_TOTAL))), is_zero = eq_f64(size, set1_f64(0));
+        factor[k] = op == FS_SOFTMAX_BACKWARD ? total : mul_f64(total, set1_f64(T(FACTOR)));
+        limit[k] = add_f64(keep_f64(within, set1_f64(LAST_EXPONENT)), drop_f64(within, nan));
+        limit[k] = add_f64(limit[k], drop_f64(is_zero, drop_f64(is_normal, nan)));
     }
+    constants.factor = T(of_halves)(factor);
+    constants.limit = T(of_halves)(limit);
+    return constants;
 }
 
-/* A row's constants in all lanes. */
-static ALWAYS_INLINE void T(spread)(const T(constants) *group, ptrdiff_t row, T(constants) *constants) {
-    for (int i = 0; i < T(LANES); i++) {
-        constants->total[i] = group->total[row];
-        constants->factor[i] = group->factor[row];
-        constants->limit[i] = group->limit[row];
-    }
+/* Those of LANES rows in memory, and of one of them in all lanes. */
+typedef struct {
+    double total[T(LANES)];
+    T(elem) factor[T(LANES)], limit[T(LANES)];
+} T(rows_constants);
+
+static ALWAYS_INLINE void T(put_constants)(const T(constants) *constants, T(rows_constants) *rows) {
+    for (int k = 0; k < T(HALVES); k++) store_f64(rows->total + k * LANES_f64, constants->total[k]);
+    T(store)(rows->factor, constants->factor);
+    T(store)(rows->limit, constants->limit);
+}
+
+static ALWAYS_INLINE T(constants) T(spread)(const T(rows_constants) *rows, ptrdiff_t row) {
+    T(constants) constants = {.factor = T(set1)(rows->factor[row]), .limit = T(set1)(rows->limit[row])};
+    for (int k = 0; k < T(HALVES); k++) constants.total[k] = set1_f64(rows->total[row]);
+    return constants;
 }
 
 /* Gives the elements above their limits, or without one, their gradients the long way. A call: hardly any vector has
  * such elements. */
 static MADE_SMALL void T(mend_gradients)(T(elem) *result, const T(elem) *g, const T(elem) *y,
                                          const T(constants) *constants) {
-    T(elem) any[T(LANES)];
+    T(elem) any[T(LANES)], limit[T(LANES)];
     T(store)(any, T(any_gradient)(T(load)(g), T(load)(y), constants->total));
+    T(store)(limit, constants->limit);
     for (int i = 0; i < T(LANES); i++)
-        if (!(y[i] <= constants->limit[i])) result[i] = any[i];
+        if (!(y[i] <= limit[i])) result[i] = any[i];
 }
 
 /* Of the exponentials of outputs. */
@@ -57,24 +73,24 @@ static ALWAYS_INLINE T(reference) T(outputs_reference)(void) {
 static ALWAYS_INLINE void T(gradients)(T(v) *g, const T(v) *y, const int vectors, const T(constants) *constants,
                                        const ptrdiff_t step, const T(reference) *ref, fs_backward op) {
     if (op == FS_SOFTMAX_BACKWARD) {
-        for (int k = 0; k < vectors; k++) g[k] = T(mul)(y[k], T(sub)(g[k], T(load)(constants[k * step].factor)));
+        for (int k = 0; k < vectors; k++) g[k] = T(mul)(y[k], T(sub)(g[k], constants[k * step].factor));
         return;
     }
     T(v) e[T(TOGETHER)], limit[T(TOGETHER)];
     int ordinary = 1;
     for (int k = 0; k < vectors; k++) {
         e[k] = y[k];
-        limit[k] = T(load)(constants[k * step].limit);
+        limit[k] = constants[k * step].limit;
         ordinary &= T(all)(T(ge)(limit[k], T(max)(T(neg)(y[k]), y[k])));
     }
     if (ordinary) {
         T(exp)(e, vectors, ref, 1);
-        for (int k = 0; k < vectors; k++) g[k] = T(fma)(e[k], T(load)(constants[k * step].factor), g[k]);
+        for (int k = 0; k < vectors; k++) g[k] = T(fma)(e[k], constants[k * step].factor, g[k]);
         return;
     }
     T(exp)(e, vectors, ref, 0);
     for (int k = 0; k < vectors; k++) {
-        const T(v) result = T(fma)(e[k], T(load)(constants[k * step].factor), g[k]);
+        const T(v) result = T(fma)(e[k], constants[k * step].factor, g[k]);
         if (T(all)(T(ge)(limit[k], y[k]))) {
             g[k] = result;
         } else {
@@ -216,7 +232,7 @@ static ALWAYS_INLINE void S(row_gradients)(const S(elem) *g, const S(elem) *y, S
 /* The constants of `count` rows. */
 static ALWAYS_INLINE void S(group_constants)(const S(elem) *g, const S(elem) *y, ptrdiff_t count, ptrdiff_t n,
                                              ptrdiff_t g_stride, ptrdiff_t y_stride, S(ahead) ahead,
-                                             T(constants) *group, fs_backward op) {
+                                             T(rows_constants) *group, fs_backward op) {
     T(row_sums) sums;
     for (ptrdiff_t i = 0; i < count; i++)
         T(put_row_sum)(&sums, i, S(row_total)(g + i * g_stride, y + i * y_stride, n, ahead, op));
@@ -231,7 +247,8 @@ static ALWAYS_INLINE void S(group_constants)(const S(elem) *g, const S(elem) *y,
         doubtful = 1;
     }
     if (doubtful) totals = T(row_sums_total)(&sums, count);
-    T(make_constants)(&totals, group, op);
+    const T(constants) constants = T(make_constants)(&totals, op);
+    T(put_constants)(&constants, group);
 }
 
 /* Types: S, computed in T. Max error: 4 ULP of the sum of the absolute terms, |y| * (|g| + sum |g * y|) or
@@ -252,119 +269,14 @@ static ALWAYS_INLINE void S(backward_rows)(const S(elem) *g, const S(elem) *y, S
     for (ptrdiff_t first = 0; first < rows; first += together) {
         const ptrdiff_t count = rows - first < together ? rows - first : together;
         const S(ahead) ahead = S(group_ahead)(count, n, g_stride, y_stride);
-        T(constants) group, constants;
+        T(rows_constants) group;
         S(group_constants)(g + first * g_stride, y + first * y_stride, count, n, g_stride, y_stride, ahead, &group,
                            op);
         for (ptrdiff_t i = first; i < first + count; i++) {
-            T(spread)(&group, i - first, &constants);
+            const T(constants) constants = T(spread)(&group, i - first);
             S(row_gradients)(g + i * g_stride, y + i * y_stride, gx + i * gx_stride, n, ahead, &constants, stream,
                              op);
         }
     }
     if (stream) stream_end();
 }
-
-static ALWAYS_INLINE void S(backward_strip_of)(const S(elem) *g, const S(elem) *y, S(elem) *gx, ptrdiff_t columns,
-                                               ptrdiff_t n, ptrdiff_t g_stride, ptrdiff_t y_stride,
-                                               ptrdiff_t gx_stride, void *scratch, fs_backward op) {
-    enum { W = T(LANES) };
-    const ptrdiff_t vectors = (columns + W - 1) / W;
-    const T(reference) ref = T(outputs_reference)();
-    T(sum) *sums = scratch;
-    T(constants) *constants = (T(constants) *)(sums + vectors);
-    for (ptrdiff_t k = 0; k < vectors; k++) sums[k] = T(sum_zero)();
-    for (ptrdiff_t j = 0; j < n; j++)
-        for (ptrdiff_t k = 0; k < vectors; k++)
-            S(add_to_total)(sums + k, S(load_some)(g + j * g_stride + k * W, columns - k * W, 0),
-                            S(load_some)(y + j * y_stride + k * W, columns - k * W, 0), op);
-    for (ptrdiff_t k = 0; k < vectors; k++) T(make_constants)(sums + k, constants + k, op);
-    for (ptrdiff_t j = 0; j < n; j++) {
-        T(v) gs[T(TOGETHER)], ys[T(TOGETHER)];
-        ptrdiff_t k = 0;
-        for (; k + T(TOGETHER) <= columns / W; k += T(TOGETHER)) {
-            for (int i = 0; i < T(TOGETHER); i++) {
-                gs[i] = S(load)(g + j * g_stride + (k + i) * W);
-                ys[i] = S(load)(y + j * y_stride + (k + i) * W);
-            }
-            T(gradients)(gs, ys, T(TOGETHER), constants + k, 1, &ref, op);
-            for (int i = 0; i < T(TOGETHER); i++) S(store)(gx + j * gx_stride + (k + i) * W, gs[i]);
-        }
-        for (; k < vectors; k++) {
-            gs[0] = S(load_some)(g + j * g_stride + k * W, columns - k * W, 0);
-            ys[0] = S(load_some)(y + j * y_stride + k * W, columns - k * W, 0);
-            T(gradients)(gs, ys, 1, constants + k, 1, &ref, op);
-            S(store_some)(gx + j * gx_stride + k * W, gs[0], columns - k * W);
-        }
-    }
-}
-
-/* A strip of `columns` columns. scratch: T(sum) and T(constants) for each vector of them. */
-static NEVER_INLINE void S(backward_strip)(const S(elem) *g, const S(elem) *y, S(elem) *gx, ptrdiff_t columns,
-                                           ptrdiff_t n, ptrdiff_t g_stride, ptrdiff_t y_stride, ptrdiff_t gx_stride,
-                                           void *scratch, fs_backward op) {
-    if (op == FS_SOFTMAX_BACKWARD)
-        S(backward_strip_of)(g, y, gx, columns, n, g_stride, y_stride, gx_stride, scratch, FS_SOFTMAX_BACKWARD);
-    else
-        S(backward_strip_of)(g, y, gx, columns, n, g_stride, y_stride, gx_stride, scratch, FS_LOG_SOFTMAX_BACKWARD);
-}
-
-/* Types, max error, range, aliasing: as for rows; last bits may differ from theirs. */
-static ALWAYS_INLINE void S(backward_columns)(const S(elem) *g, const S(elem) *y, S(elem) *gx, ptrdiff_t columns,
-                                              ptrdiff_t n, ptrdiff_t g_stride, ptrdiff_t y_stride,
-                                              ptrdiff_t gx_stride, void *scratch, fs_backward op) {
-    ptrdiff_t width = BACKWARD_STRIP / (2 * n * (ptrdiff_t)sizeof *g);
-    width = width < STRIP_COLUMNS ? STRIP_COLUMNS : width > BACKWARD_COLUMNS ? BACKWARD_COLUMNS : width;
-    width = width / T(LANES) *T(LANES);
-    for (ptrdiff_t first = 0; first < columns; first += width)
-        S(backward_strip)(g + first, y + first, gx + first, columns - first < width ? columns - first : width, n,
-                          g_stride, y_stride, gx_stride, scratch, op);
-}
-
-/* Types, max error, range, aliasing: as for rows; n < FS_SHORT_ROW. A group of LANES rows, packed a row a lane. */
-static ALWAYS_INLINE void S(backward_short_rows)(const S(elem) *g, const S(elem) *y, S(elem) *gx, ptrdiff_t rows,
-                                                 ptrdiff_t n, ptrdiff_t g_stride, ptrdiff_t y_stride,
-                                                 ptrdiff_t gx_stride, char *scratch, fs_backward op) {
-    enum { W = T(LANES) };
-    T(elem) *packed_g = (T(elem) *)scratch, *packed_y = packed_g + FS_SHORT_ROW * W;
-    T(elem) *wide = packed_y + FS_SHORT_ROW * W;
-    void *rest = wide + FS_SHORT_ROW * W;
-    const T(ending) as_it_is = {T(set1)(0), T(set1)(0)};
-    for (ptrdiff_t first = 0; first < rows; first += W) {
-        const ptrdiff_t count = rows - first < W ? rows - first : W;
-        ptrdiff_t stride = g_stride;
-        const T(elem) *from = S(wide_rows)(g + first * g_stride, count, n, &stride, wide);
-        T(gather_rows)(from, count, n, stride, packed_g, 0);
-        stride = y_stride;
-        from = S(wide_rows)(y + first * y_stride, count, n, &stride, wide);
-        T(gather_rows)(from, count, n, stride, packed_y, 0);
-        T(backward_strip)(packed_g, packed_y, packed_g, W, n, W, W, W, rest, op);
-        S(elem) *to = gx + first * gx_stride;
-        stride = gx_stride;
-        T(elem) *result = S(wide_result)(to, n, &stride, wide);
-        T(scatter_rows)(packed_g, result, count, n, stride, as_it_is, FS_LOG_SOFTMAX);
-        S(narrow_rows)(result, to, count, n, gx_stride);
-    }
-}
-
-#define DEFINE_BACKWARD(NAME, OP)                                                                                    \
-    static void S(fs_##NAME##_backward_rows)(const void *g, const void *y, void *gx, ptrdiff_t rows, ptrdiff_t n,    \
-                                             ptrdiff_t g_stride, ptrdiff_t y_stride, ptrdiff_t gx_stride,            \
-                                             void *scratch) {                                                        \
-        const fs_fpenv callers = fpenv_enter();                                                                      \
-        if (n < T(SHORT_GRADIENT_ROW))                                                                               \
-            S(backward_short_rows)(g, y, gx, rows, n, g_stride, y_stride, gx_stride, scratch, OP);                   \
-        else                                                                                                         \
-            S(backward_rows)(g, y, gx, rows, n, g_stride, y_stride, gx_stride, OP);                                  \
-        fpenv_leave(callers);                                                                                        \
-    }                                                                                                                \
-    static void S(fs_##NAME##_backward_columns)(const void *g, const void *y, void *gx, ptrdiff_t columns,           \
-                                                ptrdiff_t n, ptrdiff_t g_stride, ptrdiff_t y_stride,                 \
-                                                ptrdiff_t gx_stride, void *scratch) {                                \
-        const fs_fpenv callers = fpenv_enter();                                                                      \
-        S(backward_columns)(g, y, gx, columns, n, g_stride, y_stride, gx_stride, scratch, OP);                       \
-        fpenv_leave(callers);                                                                                        \
-    }
-
-DEFINE_BACKWARD(softmax, FS_SOFTMAX_BACKWARD)
-DEFINE_BACKWARD(log_softmax, FS_LOG_SOFTMAX_BACKWARD)
-#undef DEFINE_BACKWARD

@@ -2,9 +2,9 @@
  *
  * Reading order: exp.h (one element), sum.h and log.h and finish.h (one row), row_passes.h, rows.h, softmax_rows.h,
  * log_rows.h, column_passes.h, columns.h, adjacent_rows.h, short_groups.h, short_rows.h, long_rows.h (the layouts),
- * gradient.h and backward.h (the gradients), losses.h, line_passes.h, class_losses.h and class_gradients.h (the
- * losses), entries.h (the doors). S(name) is name_f32 for the element type as stored, T(name) the same for the type
- * it is computed in.
+ * gradient.h, backward.h and backward_columns.h (the gradients), losses.h, line_passes.h, class_losses.h and
+ * class_gradients.h (the losses), entries.h (the doors). S(name) is name_f32 for the element type as stored, T(name)
+ * the same for the type it is computed in.
  */
 #include "../kernels.h"
 
@@ -110,8 +110,9 @@ enum { STREAMED_LINES = 6 };
 /* The gradients' rows of so many elements are no longer fetched whole: they would leave the first cache at once. */
 enum { LONG_GRADIENT_ROW = 16 * 1024 };
 
-/* The gradients' strips are no wider than this, and then fit half of the second cache. */
-enum { BACKWARD_STRIP = 256 * 1024, BACKWARD_COLUMNS = 512 };
+/* The gradients' columns of fewer lines are taken a few vectors at a time, others in strips. These are no wider than
+ * BACKWARD_COLUMNS, and then fit half of the second cache. */
+enum { FEW_GRADIENT_LINES = 24, BACKWARD_STRIP = 256 * 1024, BACKWARD_COLUMNS = 512 };
 
 #define COMPUTED_IN /* S is T */
 #define S(name) name##_f32

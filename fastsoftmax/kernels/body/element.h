@@ -46,8 +46,10 @@ static ALWAYS_INLINE void store_one_f64(double *p, double x) { *p = x; }
 DEFINE_FIRST(f32, f32)
 DEFINE_FIRST(f64, f64)
 #endif
+#ifndef HAS_FIRST_HALVES
 DEFINE_FIRST(f16, f32)
 DEFINE_FIRST(bf16, f32)
+#endif
 #undef DEFINE_FIRST
 
 /* Where a row's exponentials wait for their factor: in the result, or, where its type is too narrow for them, in

@@ -45,13 +45,41 @@ static ALWAYS_INLINE void sum_add_two_f64(sum_f64 *sum, v_f64 a, v_f64 b) {
 
 /* Whether a sum of n elements, taken the quick way, may have lost to underflow or overflow what counts. */
 static ALWAYS_INLINE int is_doubtful_f32(double total, ptrdiff_t n) {
-    const double size = total < 0 ? -total : total;
-    return !(size >= (double)n * 0x1p-120 && size <= 0x1p127);
+    const float size = (float)(total < 0 ? -total : total);
+    return !(size >= (float)n * 0x1p-120f && size <= 0x1p127f);
 }
 
 static ALWAYS_INLINE int is_doubtful_f64(double total, ptrdiff_t n) {
     (void)total, (void)n; /* nothing there is quicker than exact */
     return 0;
+}
+
+/* The same of any lane but those that are `unused`. */
+static ALWAYS_INLINE int are_doubtful_f32(const sum_f32 *sum, ptrdiff_t n, m_f32 unused) {
+    const v_f32 total = narrow_f32(sum->hi[0], sum->hi[1]), one = set1_f32(1);
+    const v_f32 size = add_f32(drop_f32(unused, max_f32(total, neg_f32(total))), keep_f32(unused, one));
+    return !(all_f32(ge_f32(size, set1_f32((float)n * 0x1p-120f))) && all_f32(ge_f32(set1_f32(0x1p127f), size)));
+}
+
+static ALWAYS_INLINE int are_doubtful_f64(const sum_f64 *sum, ptrdiff_t n, m_f64 unused) {
+    (void)sum, (void)n, (void)unused;
+    return 0;
+}
+
+/* The lanes of `sum` that are doubtful become those of `exact`. */
+static ALWAYS_INLINE void sum_replace_f32(sum_f32 *sum, const sum_f32 *exact, ptrdiff_t n) {
+    double lanes[LANES_f64], exact_lanes[LANES_f64];
+    for (int k = 0; k < 2; k++) {
+        store_f64(lanes, sum->hi[k]);
+        store_f64(exact_lanes, exact->hi[k]);
+        for (int i = 0; i < LANES_f64; i++)
+            if (is_doubtful_f32(lanes[i], n)) lanes[i] = exact_lanes[i];
+        sum->hi[k] = load_f64(lanes);
+    }
+}
+
+static ALWAYS_INLINE void sum_replace_f64(sum_f64 *sum, const sum_f64 *exact, ptrdiff_t n) {
+    (void)sum, (void)exact, (void)n;
 }
 
 static ALWAYS_INLINE void sum_join_f32(sum_f32 *sum, sum_f32 other) {
@@ -64,16 +92,32 @@ static ALWAYS_INLINE void sum_join_f64(sum_f64 *sum, sum_f64 other) {
     sum->lo[0] = add_f64(sum->lo[0], other.lo[0]);
 }
 
+/* A vector's lanes are in so many vectors of float64. */
+enum { HALVES_f32 = 2, HALVES_f64 = 1 };
+
+static ALWAYS_INLINE v_f32 of_halves_f32(const v_f64 *halves) { return narrow_f32(halves[0], halves[1]); }
+static ALWAYS_INLINE v_f64 of_halves_f64(const v_f64 *halves) { return halves[0]; }
+
 /* Each lane's sum. That of an infinite one is NaN in the low part, which does not count. */
-static ALWAYS_INLINE void sum_lanes_f32(const sum_f32 *sum, double *lanes) {
-    store_f64(lanes, sum->hi[0]);
-    store_f64(lanes + LANES_f64, sum->hi[1]);
+static ALWAYS_INLINE void sum_halves_f32(const sum_f32 *sum, v_f64 *halves) {
+    halves[0] = sum->hi[0];
+    halves[1] = sum->hi[1];
 }
 
-static ALWAYS_INLINE void sum_lanes_f64(const sum_f64 *sum, double *lanes) {
+static ALWAYS_INLINE void sum_halves_f64(const sum_f64 *sum, v_f64 *halves) {
     const m_f64 finite = eq_f64(sub_f64(sum->hi[0], sum->hi[0]), set1_f64(0));
-    store_f64(lanes, add_f64(sum->hi[0], keep_f64(finite, sum->lo[0])));
+    halves[0] = add_f64(sum->hi[0], keep_f64(finite, sum->lo[0]));
 }
+
+#define DEFINE_SUM_LANES(T)                                                                                          \
+    static ALWAYS_INLINE void sum_lanes_##T(const sum_##T *sum, double *lanes) {                                     \
+        v_f64 halves[HALVES_##T];                                                                                    \
+        sum_halves_##T(sum, halves);                                                                                 \
+        for (int k = 0; k < HALVES_##T; k++) store_f64(lanes + k * LANES_f64, halves[k]);                            \
+    }
+DEFINE_SUM_LANES(f32)
+DEFINE_SUM_LANES(f64)
+#undef DEFINE_SUM_LANES
 
 /* exp(y) * total. Types: float64. Max error: 3 ULP. Range: all, with what IEEE arithmetic makes of infinities, NaN
  * and 0 * inf, where exp(y) is 0 up to -1500 and inf from 1500 on. Aliasing: none. */
@@ -91,14 +135,14 @@ static ALWAYS_INLINE v_f64 any_product(v_f64 y, v_f64 total) {
     return mul_f64(mul_f64(mul_f64(mul_f64(total, scale), e), scale), last);
 }
 
-/* g - exp(y) * total for any y and the totals of its lanes, at `total` */
-static ALWAYS_INLINE v_f64 any_gradient_f64(v_f64 g, v_f64 y, const double *total) {
-    return sub_f64(g, any_product(y, load_f64(total)));
+/* g - exp(y) * total for any y and the totals of its lanes */
+static ALWAYS_INLINE v_f64 any_gradient_f64(v_f64 g, v_f64 y, const v_f64 *total) {
+    return sub_f64(g, any_product(y, total[0]));
 }
 
-static ALWAYS_INLINE v_f32 any_gradient_f32(v_f32 g, v_f32 y, const double *total) {
+static ALWAYS_INLINE v_f32 any_gradient_f32(v_f32 g, v_f32 y, const v_f64 *total) {
     return narrow_f32(any_gradient_f64(widen_low_f32(g), widen_low_f32(y), total),
-                      any_gradient_f64(widen_high_f32(g), widen_high_f32(y), total + LANES_f64));
+                      any_gradient_f64(widen_high_f32(g), widen_high_f32(y), total + 1));
 }
 
 #endif

@@ -7,6 +7,7 @@
 
 #include <immintrin.h>
 #include <stdint.h>
+#include <string.h>
 
 #define LOADED(x) "+x"((x).a), "+x"((x).b)
 #define UNKNOWN(x) "+x"(x)
@@ -268,21 +269,21 @@ static ALWAYS_INLINE v_f32 narrow_f32(v_f64 low, v_f64 high) {
 }
 
 /* 16 elements of float16 or bfloat16 (the upper halves of float32) in float32, and back to the nearest even */
-static ALWAYS_INLINE v_f32 load_f16(const uint16_t *p) {
-    return (v_f32){_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p)),
-                   _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(p + 8)))};
+static ALWAYS_INLINE v_f32 widen_f16(__m128i low, __m128i high) {
+    return (v_f32){_mm256_cvtph_ps(low), _mm256_cvtph_ps(high)};
 }
-static ALWAYS_INLINE void store_f16(uint16_t *p, v_f32 x) {
-    _mm_storeu_si128((__m128i *)p, _mm256_cvtps_ph(x.a, _MM_FROUND_TO_NEAREST_INT));
-    _mm_storeu_si128((__m128i *)(p + 8), _mm256_cvtps_ph(x.b, _MM_FROUND_TO_NEAREST_INT));
+static ALWAYS_INLINE __m256i narrow_f16(v_f32 x) {
+    return _mm256_set_m128i(_mm256_cvtps_ph(x.b, _MM_FROUND_TO_NEAREST_INT),
+                            _mm256_cvtps_ph(x.a, _MM_FROUND_TO_NEAREST_INT));
 }
-static ALWAYS_INLINE __m256 widen_bf16(const uint16_t *p) {
-    const __m256i halves = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p));
-    return _mm256_castsi256_ps(_mm256_slli_epi32(halves, 16));
+static ALWAYS_INLINE __m256 widen_half_bf16(__m128i x) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(x), 16));
 }
-static ALWAYS_INLINE v_f32 load_bf16(const uint16_t *p) { return (v_f32){widen_bf16(p), widen_bf16(p + 8)}; }
+static ALWAYS_INLINE v_f32 widen_bf16(__m128i low, __m128i high) {
+    return (v_f32){widen_half_bf16(low), widen_half_bf16(high)};
+}
 /* in the lower halves */
-static ALWAYS_INLINE __m256i narrow_bf16(__m256 x) {
+static ALWAYS_INLINE __m256i narrow_half_bf16(__m256 x) {
     const __m256i bits = _mm256_castps_si256(x);
     const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
     const __m256i rounded = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
@@ -290,10 +291,54 @@ static ALWAYS_INLINE __m256i narrow_bf16(__m256 x) {
     const __m256 result = _mm256_blendv_ps(_mm256_castsi256_ps(rounded), nan, _mm256_cmp_ps(x, x, _CMP_UNORD_Q));
     return _mm256_srli_epi32(_mm256_castps_si256(result), 16);
 }
-static ALWAYS_INLINE void store_bf16(uint16_t *p, v_f32 x) {
-    const __m256i packed = _mm256_packus_epi32(narrow_bf16(x.a), narrow_bf16(x.b)); /* quarters 0, 2, 1, 3 */
-    _mm256_storeu_si256((__m256i *)p, _mm256_permute4x64_epi64(packed, 0xd8));
+static ALWAYS_INLINE __m256i narrow_bf16(v_f32 x) {
+    const __m256i packed =
+        _mm256_packus_epi32(narrow_half_bf16(x.a), narrow_half_bf16(x.b)); /* quarters 0, 2, 1, 3 */
+    return _mm256_permute4x64_epi64(packed, 0xd8);
 }
+
+/* Up to four elements of 16 bits from the first ones of `count` on, in one number: loads and stores of single ones
+ * would hold up those of the vector that they are in. What lies before `from` may be read. */
+static ALWAYS_INLINE uint64_t load_four(const uint16_t *p, ptrdiff_t from, ptrdiff_t count) {
+    uint64_t four = 0;
+    if (from + 4 <= count) {
+        memcpy(&four, p + from, sizeof four);
+    } else if (from < count && count >= 4) {
+        memcpy(&four, p + count - 4, sizeof four);
+        four >>= 16 * (4 - (count - from));
+    } else {
+        for (ptrdiff_t i = count - 1; i >= from; i--) four = four << 16 | p[i];
+    }
+    return four;
+}
+static ALWAYS_INLINE __m128i load_eight(const uint16_t *p, ptrdiff_t from, ptrdiff_t count) {
+    return _mm_set_epi64x((long long)load_four(p, from + 4, count), (long long)load_four(p, from, count));
+}
+static ALWAYS_INLINE void store_four(uint16_t *p, ptrdiff_t from, ptrdiff_t count, uint64_t four) {
+    if (from + 4 <= count)
+        memcpy(p + from, &four, sizeof four);
+    else
+        for (ptrdiff_t i = from; i < count; i++, four >>= 16) p[i] = (uint16_t)four;
+}
+
+/* In memory; and the first of them, as above. */
+#define HAS_FIRST_HALVES
+#define DEFINE_HALVES(S)                                                                                             \
+    static ALWAYS_INLINE v_f32 load_##S(const uint16_t *p) {                                                         \
+        return widen_##S(_mm_loadu_si128((const __m128i *)p), _mm_loadu_si128((const __m128i *)(p + 8)));            \
+    }                                                                                                                \
+    static ALWAYS_INLINE void store_##S(uint16_t *p, v_f32 x) { _mm256_storeu_si256((__m256i *)p, narrow_##S(x)); }  \
+    static ALWAYS_INLINE v_f32 load_first_##S(const uint16_t *p, ptrdiff_t count) {                                  \
+        return widen_##S(load_eight(p, 0, count), load_eight(p, 8, count));                                          \
+    }                                                                                                                \
+    static ALWAYS_INLINE void store_first_##S(uint16_t *p, v_f32 x, ptrdiff_t count) {                               \
+        uint64_t four[4];                                                                                            \
+        _mm256_storeu_si256((__m256i *)four, narrow_##S(x));                                                         \
+        for (int i = 0; i < 4; i++) store_four(p, 4 * i, count, four[i]);                                            \
+    }
+DEFINE_HALVES(f16)
+DEFINE_HALVES(bf16)
+#undef DEFINE_HALVES
 
 /* BLOCK elements of each of LANES rows, `stride` apart, to and from BLOCK vectors with a row a lane. */
 enum { BLOCK_f32 = 4, BLOCK_f64 = 2 };

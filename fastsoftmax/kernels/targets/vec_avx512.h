@@ -169,24 +169,36 @@ static ALWAYS_INLINE v_f32 narrow_f32(v_f64 low, v_f64 high) {
 }
 
 /* 16 elements of float16 or bfloat16 (the upper halves of float32) in float32, and back to the nearest even */
-static ALWAYS_INLINE v_f32 load_f16(const uint16_t *p) {
-    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
+static ALWAYS_INLINE v_f32 widen_f16(__m256i x) { return _mm512_cvtph_ps(x); }
+static ALWAYS_INLINE __m256i narrow_f16(v_f32 x) { return _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT); }
+static ALWAYS_INLINE v_f32 widen_bf16(__m256i x) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16));
 }
-static ALWAYS_INLINE void store_f16(uint16_t *p, v_f32 x) {
-    _mm256_storeu_si256((__m256i *)p, _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
-}
-static ALWAYS_INLINE v_f32 load_bf16(const uint16_t *p) {
-    const __m512i halves = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p));
-    return _mm512_castsi512_ps(_mm512_slli_epi32(halves, 16));
-}
-static ALWAYS_INLINE void store_bf16(uint16_t *p, v_f32 x) {
+static ALWAYS_INLINE __m256i narrow_bf16(v_f32 x) {
     const __m512i bits = _mm512_castps_si512(x);
     const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
     const __m512i rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
     const __m512i result =
         _mm512_mask_mov_epi32(rounded, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), _mm512_set1_epi32(0x7fc00000));
-    _mm256_storeu_si256((__m256i *)p, _mm512_cvtepi32_epi16(_mm512_srli_epi32(result, 16)));
+    return _mm512_cvtepi32_epi16(_mm512_srli_epi32(result, 16));
 }
+
+/* In memory; and the first of them, as above. */
+#define HAS_FIRST_HALVES
+#define DEFINE_HALVES(S)                                                                                             \
+    static ALWAYS_INLINE v_f32 load_##S(const uint16_t *p) {                                                         \
+        return widen_##S(_mm256_loadu_si256((const __m256i *)p));                                                    \
+    }                                                                                                                \
+    static ALWAYS_INLINE void store_##S(uint16_t *p, v_f32 x) { _mm256_storeu_si256((__m256i *)p, narrow_##S(x)); }  \
+    static ALWAYS_INLINE v_f32 load_first_##S(const uint16_t *p, ptrdiff_t count) {                                  \
+        return widen_##S(_mm256_maskz_loadu_epi16((__mmask16)((1u << count) - 1), p));                               \
+    }                                                                                                                \
+    static ALWAYS_INLINE void store_first_##S(uint16_t *p, v_f32 x, ptrdiff_t count) {                               \
+        _mm256_mask_storeu_epi16(p, (__mmask16)((1u << count) - 1), narrow_##S(x));                                  \
+    }
+DEFINE_HALVES(f16)
+DEFINE_HALVES(bf16)
+#undef DEFINE_HALVES
 
 /* BLOCK elements of each of LANES rows, `stride` apart, to and from BLOCK vectors with a row a lane. */
 enum { BLOCK_f32 = 4, BLOCK_f64 = 2 };
