@@ -201,7 +201,7 @@ static void add_long(long_sum *sum, long double x) {
 }
 
 /* The sums of q (top - x) and of q; a difference past float64 is infinite. Terms below its normal numbers lose half
- * of the least one each. */
+ * of the least one each, and float32's sums half a unit. */
 static void want_sums(const loss_case *c, fs_type type, int n, int row) {
     const ptrdiff_t first = (ptrdiff_t)row * n;
     long_sum gaps = {0, 0}, weights = {0, 0};
@@ -216,8 +216,9 @@ static void want_sums(const loss_case *c, fs_type type, int n, int row) {
         weights_size += size;
     }
     const long double lost = n * 0x1p-1076L;
-    want(2 * row, gaps.hi + gaps.lo, ulp_of(FS_F64, gaps_size) + lost);
-    want(2 * row + 1, weights.hi + weights.lo, ulp_of(FS_F64, weights_size) + lost);
+    const long double units = type == FS_F64 ? 1 : 1 + n / (2 * bound_of(WEIGH, type));
+    want(2 * row, gaps.hi + gaps.lo, units * ulp_of(FS_F64, gaps_size) + lost);
+    want(2 * row + 1, weights.hi + weights.lo, units * ulp_of(FS_F64, weights_size) + lost);
 }
 
 /* y, which holds x, less scale * q: half an ULP for each rounding to the type, and four of what is subtracted. */

@@ -18,14 +18,11 @@ static ALWAYS_INLINE double S(short_total)(const S(elem) *y, ptrdiff_t n) {
 
 static ALWAYS_INLINE double S(long_total)(const S(elem) *y, ptrdiff_t n) {
     enum { W = S(LANES) };
-    double lane[W], hi = 0, lo = 0;
     S(sum) sum = S(sum_zero)();
     ptrdiff_t c = 0;
     for (; c + W <= n; c += W) S(sum_add)(&sum, S(load)(y + c));
     if (c < n) S(sum_add)(&sum, S(load_first)(y + c, n - c));
-    S(sum_lanes)(&sum, lane);
-    for (int k = 0; k < W; k++) S(add_to)(&hi, &lo, lane[k]);
-    return exact_sum(hi, lo);
+    return S(sum_of_lanes)(&sum);
 }
 
 /* Of `count` columns beside each other, at most a vector of them. */

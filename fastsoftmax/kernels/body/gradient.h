@@ -92,12 +92,6 @@ static ALWAYS_INLINE void sum_join_f64(sum_f64 *sum, sum_f64 other) {
     sum->lo[0] = add_f64(sum->lo[0], other.lo[0]);
 }
 
-/* A vector's lanes are in so many vectors of float64. */
-enum { HALVES_f32 = 2, HALVES_f64 = 1 };
-
-static ALWAYS_INLINE v_f32 of_halves_f32(const v_f64 *halves) { return narrow_f32(halves[0], halves[1]); }
-static ALWAYS_INLINE v_f64 of_halves_f64(const v_f64 *halves) { return halves[0]; }
-
 /* Each lane's sum. That of an infinite one is NaN in the low part, which does not count. */
 static ALWAYS_INLINE void sum_halves_f32(const sum_f32 *sum, v_f64 *halves) {
     halves[0] = sum->hi[0];

@@ -73,39 +73,30 @@ static ALWAYS_INLINE void sum_add_f64(sum_f64 *sum, v_f64 v) {
     sum->lo[0] = add_f64(sum->lo[0], both.lo);
 }
 
-/* What a loss is weighed by: the sums of q * (top - x) and of q = keep * p + share. Without p, q is `share`, and
- * their sum is known. Each half of a vector of float32 has sums of its own. */
-typedef struct {
-    v_f64 keep, share;
-} shares;
+/* A vector of S is in so many vectors of float64. */
+enum { HALVES_f32 = 2, HALVES_f64 = 1 };
 
-typedef struct {
-    sum_f64 gaps[2], weights[2];
-} weighed;
+static ALWAYS_INLINE void widen_f64(v_f64 wide[1], v_f64 x) { wide[0] = x; }
+static ALWAYS_INLINE v_f32 of_halves_f32(const v_f64 *halves) { return narrow_f32(halves[0], halves[1]); }
+static ALWAYS_INLINE v_f64 of_halves_f64(const v_f64 *halves) { return halves[0]; }
 
-static ALWAYS_INLINE weighed weighed_zero(void) {
-    const sum_f64 zero = sum_zero_f64();
-    return (weighed){{zero, zero}, {zero, zero}};
+/* a * b, and a, to one of them; float64's with the rounding of the product */
+static ALWAYS_INLINE void add_product_to_half_f32(sum_f32 *sum, int half, v_f64 a, v_f64 b) {
+    sum->hi[half] = fma_f64(a, b, sum->hi[half]);
 }
 
-static ALWAYS_INLINE void add_weighed_at(weighed *sums, int k, v_f64 top, v_f64 x, v_f64 p, const shares *of,
-                                         const int has_p) {
-    const v_f64 q = has_p ? add_f64(mul_f64(of->keep, p), of->share) : of->share;
-    sum_add_f64(sums->gaps + k, mul_f64(q, sub_f64(top, x)));
-    if (has_p) sum_add_f64(sums->weights + k, q);
+static ALWAYS_INLINE void add_product_to_half_f64(sum_f64 *sum, int half, v_f64 a, v_f64 b) {
+    (void)half;
+    sum_add_f64(sum, mul_f64(a, b));
 }
 
-static ALWAYS_INLINE void add_weighed_f64(weighed *sums, const v_f64 *top, v_f64 x, v_f64 p, const shares *of,
-                                          const int has_p) {
-    add_weighed_at(sums, 0, top[0], x, p, of, has_p);
+static ALWAYS_INLINE void add_to_half_f32(sum_f32 *sum, int half, v_f64 a) {
+    sum->hi[half] = add_f64(sum->hi[half], a);
 }
 
-static ALWAYS_INLINE void add_weighed_f32(weighed *sums, const v_f64 *top, v_f32 x, v_f32 p, const shares *of,
-                                          const int has_p) {
-    v_f64 wide[2], wide_p[2];
-    widen_f32(wide, x);
-    widen_f32(wide_p, p);
-    for (int k = 0; k < 2; k++) add_weighed_at(sums, k, top[k], wide[k], wide_p[k], of, has_p);
+static ALWAYS_INLINE void add_to_half_f64(sum_f64 *sum, int half, v_f64 a) {
+    (void)half;
+    sum_add_f64(sum, a);
 }
 
 /* A sum of exponentials (exp.h) while it grows; a vector is added to it from where it is, or from memory; and the sum
@@ -209,6 +200,26 @@ static ALWAYS_INLINE double add_lanes_f64(const double *row) {
     return lane[0];
 }
 
+/* An infinite sum lost nothing, and its low part is NaN. */
+static ALWAYS_INLINE double exact_sum(double hi, double lo) { return hi - hi == 0 ? hi + lo : hi; }
+
+/* The sum of all lanes. */
+static ALWAYS_INLINE double sum_of_lanes_f32(const sum_f32 *sum) {
+    double lane[LANES_f64];
+    store_f64(lane, add_f64(sum->hi[0], sum->hi[1]));
+    return add_lanes_f64(lane);
+}
+
+static ALWAYS_INLINE double sum_of_lanes_f64(const sum_f64 *sum) {
+    double hi[LANES_f64], lo[LANES_f64];
+    store_f64(hi, sum->hi[0]);
+    store_f64(lo, sum->lo[0]);
+    double error = add_lanes_f64(lo);
+    for (int width = LANES_f64 / 2; width > 0; width /= 2)
+        for (int i = 0; i < width; i++) add_exactly(hi + i, &error, hi[i + width]);
+    return exact_sum(hi[0], error);
+}
+
 /* The sums of `count` rows, 0 for lanes past the first half that have none. One row alone has no others to be
  * transposed with. */
 static ALWAYS_INLINE sum_f32 row_sums_total_f32(row_sums_f32 *rows, ptrdiff_t count) {
@@ -269,21 +280,12 @@ typedef struct {
     double hi[TURNS], lo[TURNS];
 } turns;
 
-/* An infinite sum lost nothing, and its low part is NaN. */
-static ALWAYS_INLINE double exact_sum(double hi, double lo) { return hi - hi == 0 ? hi + lo : hi; }
-
 static ALWAYS_INLINE void turns_join(const turns *sums, double *hi, double *lo) {
     *hi = *lo = 0;
     for (int k = 0; k < TURNS; k++) {
         add_exactly(hi, lo, sums->hi[k]);
         *lo += sums->lo[k];
     }
-}
-
-static ALWAYS_INLINE double turns_total(const turns *sums) {
-    double hi, lo;
-    turns_join(sums, &hi, &lo);
-    return exact_sum(hi, lo);
 }
 
 #endif
