@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from fastsoftmax import _carry, _layout
+from fastsoftmax import _carry, _layout, _loss_kernels
 from fastsoftmax._arguments import LOGSUMEXP, Array
 from fastsoftmax._layout import LOG_SOFTMAX, SOFTMIN
 
@@ -91,7 +91,7 @@ def logsumexp(carries: Array, target: np.dtype[Any]) -> Array:
     work = work_of(target)
     results = np.empty((carries.size, 1), work)
     _carry.finish(LOGSUMEXP, np.zeros_like(results), results, _carry.numbers(carries))
-    return results.reshape(carries.shape).astype(target, copy=False)
+    return _loss_kernels.rounded(results.reshape(carries.shape), target)
 
 
 def tails(carries: Array, work: np.dtype[Any]) -> Array:
@@ -127,11 +127,12 @@ def _turn(x: Array, y: Array) -> None:
 
 def _put(place: Array, rows: Array, kept: int) -> None:
     """Rows to where they belong, cast to its type."""
+    rows = _loss_kernels.rounded(rows, place.dtype.newbyteorder("="))
     turned = _turned(place, kept)
     if turned is None:
         np.copyto(place, rows.reshape(place.shape), casting="unsafe")
         return
-    _turn(rows.astype(place.dtype, copy=False), turned)
+    _turn(rows, turned)
 
 
 class _Chunk:

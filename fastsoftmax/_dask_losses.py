@@ -20,6 +20,7 @@ from fastsoftmax import (
     _dask,
     _loss_arguments,
     _loss_blocks,
+    _loss_kernels,
     _loss_pieces,
     _losses,
 )
@@ -191,6 +192,6 @@ def _end(
     losses, weights = _loss_pieces.losses(whole, target, weight=weight, task=task)
     with np.errstate(all="ignore"):
         if not in_sums:
-            return losses.astype(task.work)
+            return _loss_kernels.rounded(losses, task.work)
         total, weight_total = _loss_blocks.sum_of(losses), _loss_blocks.sum_of(weights)
         return _sums(total, weight_total, losses.ndim, task.work)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastsoftmax import _arguments, _core, _layout
+from fastsoftmax import _arguments, _core, _layout, _loss_kernels
 from fastsoftmax._arguments import Array
 
 if TYPE_CHECKING:  # both are slow to import; numpy.random waits for the first call
@@ -179,7 +179,7 @@ def _sample(
             np.subtract(xt[box], z, out=z)
             _finish(z.reshape(-1, n), tau, hard)
             if not here:
-                np.copyto(place, z, casting="unsafe")
+                np.copyto(place, _loss_kernels.rounded(z, place.dtype.newbyteorder("=")))
 
 
 def _exponential(rng: np.random.Generator, out: Array) -> None:

@@ -60,6 +60,12 @@ cdef extern from "kernels.h" nogil:
         double keep
         double share
 
+    ctypedef struct fs_runs:
+        Py_ssize_t runs
+        Py_ssize_t n
+        Py_ssize_t stride
+        Py_ssize_t wide_stride
+
     ctypedef struct fs_loss_kernels:
         void (*parts)(const void *, const fs_lines *, double *, void *) noexcept nogil
         void (*pick)(const void *, const fs_lines *, const int64_t *, double *) noexcept nogil
@@ -76,8 +82,8 @@ cdef extern from "kernels.h" nogil:
                          const int64_t *, const double *) noexcept nogil
         void (*class_gradients)(void *, const fs_lines *, const int64_t *, const double *,
                                 double *) noexcept nogil
-        void (*widen)(const void *, Py_ssize_t, float *) noexcept nogil
-        void (*narrow)(const float *, Py_ssize_t, void *) noexcept nogil
+        void (*widen)(const void *, const fs_runs *, float *) noexcept nogil
+        void (*narrow)(const float *, const fs_runs *, void *) noexcept nogil
 
     ctypedef void (*fs_backward_fn)(
         const void *, const void *, void *, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,

@@ -169,10 +169,7 @@ class _Operand:
         piece = self.array[box]
         if self._is_direct(piece):
             return
-        if piece.dtype.itemsize == 2 and place.dtype == np.float32:
-            narrow = np.empty(place.shape, piece.dtype.newbyteorder("="))
-            _loss_kernels.narrow(place, narrow)
-            place = narrow
+        place = _loss_kernels.rounded(place, piece.dtype.newbyteorder("="))
         np.copyto(piece, place.reshape(piece.shape), casting="unsafe")
 
 
@@ -258,7 +255,7 @@ def gathered(problem: Problem, each: Array | None) -> tuple[Any, Any]:
         values = np.where(taken, values, 0)
         total.add(sum_of(values))
         if each is not None:
-            each[box] = values.astype(each.dtype)
+            each[box] = _loss_kernels.rounded(values, each.dtype)
     return total.value(), weights.value()
 
 

@@ -13,7 +13,7 @@ from fastsoftmax._core cimport (
 )
 from fastsoftmax._kernels cimport (
     FS_F32, FS_ROWS_SCRATCH, FS_SCRATCH, fpenv_enter, fpenv_leave, fs_fpenv, fs_lines,
-    fs_loss_kernels, fs_wanted,
+    fs_loss_kernels, fs_runs, fs_wanted,
 )
 from fastsoftmax._threads cimport begin_team, end_team
 
@@ -197,6 +197,7 @@ cdef Py_ssize_t _place(
 cdef Call _call(const Job *job, Py_ssize_t number, Room room) noexcept nogil:
     """One call's lines, widened if they are to be."""
     cdef Call call
+    cdef fs_runs runs
     call.place = _place(job, number, &call.lines, &call.first)
     call.kernels = job.kernels
     call.itemsize = job.itemsize
@@ -206,10 +207,11 @@ cdef Call _call(const Job *job, Py_ssize_t number, Room room) noexcept nogil:
     if job.wide:
         call.kernels = &table().losses[<int> FS_F32]
         call.itemsize = sizeof(float)
-        _widen(job, &call.lines, call.x, room.wide)
+        runs = _runs_of(job, &call.lines)
+        job.kernels.widen(call.x, &runs, room.wide)
         call.x = <const char *> room.wide
         if call.p != NULL:
-            _widen(job, &call.lines, call.p, room.wide + job.wide)
+            job.kernels.widen(call.p, &runs, room.wide + job.wide)
             call.p = <const char *> (room.wide + job.wide)
         call.out = <char *> (room.wide + 2 * job.wide)
         if job.inner > 1:
@@ -218,34 +220,14 @@ cdef Call _call(const Job *job, Py_ssize_t number, Room room) noexcept nogil:
     return call
 
 
-cdef Py_ssize_t _run_of(const Job *job, const fs_lines *lines, Py_ssize_t *runs) noexcept nogil:
-    """How many elements of some lines are adjacent both as they are and widened; how often."""
-    runs[0] = 1
+cdef fs_runs _runs_of(const Job *job, const fs_lines *lines) noexcept nogil:
+    """What is adjacent of some lines both as they are and widened."""
+    cdef Py_ssize_t step = _wide_step(lines.count)
     if job.inner == 1:
-        return lines.count * lines.n
-    if job.inner == lines.count == _wide_step(lines.count):
-        return lines.n * lines.count
-    runs[0] = lines.n
-    return lines.count
-
-
-cdef void _widen(
-    const Job *job, const fs_lines *lines, const char *from_, float *to
-) noexcept nogil:
-    cdef Py_ssize_t runs, c
-    cdef Py_ssize_t run = _run_of(job, lines, &runs)
-    for c in range(runs):
-        job.kernels.widen(from_ + c * job.inner * job.itemsize, run,
-                          to + c * _wide_step(lines.count))
-
-
-cdef void _narrow(const Job *job, const Call *call) noexcept nogil:
-    """The gradients of one call, from where they lie widened."""
-    cdef Py_ssize_t runs, c
-    cdef Py_ssize_t run = _run_of(job, &call.lines, &runs)
-    for c in range(runs):
-        job.kernels.narrow(<const float *> call.out + c * _wide_step(call.lines.count), run,
-                           job.out + call.place + c * job.inner * job.itemsize)
+        return fs_runs(1, lines.count * lines.n, 0, 0)
+    if job.inner == lines.count == step:
+        return fs_runs(1, lines.n * lines.count, 0, 0)
+    return fs_runs(lines.n, lines.count, job.inner, step)
 
 
 cdef Py_ssize_t _classes(
@@ -264,14 +246,23 @@ cdef Py_ssize_t _classes(
     return counted
 
 
-cdef Py_ssize_t _count_classes(const Job *job) noexcept nogil:
-    """How many lines are not to be ignored, or -1 if a class is astray."""
+cdef bint _weigh_classes(const Job *job, double *total) noexcept nogil:
+    """What the mean is divided by; whether no class is astray."""
     cdef int64_t classes[512]
-    cdef Py_ssize_t first, count = 0, lines = job.samples * job.inner
+    cdef Py_ssize_t first, count, i, counted = 0, lines = job.samples * job.inner
     cdef bint astray = False
-    for first in range(0, lines, 512):
-        count += _classes(job, first, min(<Py_ssize_t> 512, lines - first), classes, &astray)
-    return -1 if astray else count
+    cdef Sum weight = Sum(0, 0)
+    for first in range(0, lines if job.p == NULL else 0, 512):
+        count = min(<Py_ssize_t> 512, lines - first)
+        counted += _classes(job, first, count, classes, &astray)
+        for i in range(count if job.wanted.weight != NULL else 0):
+            if classes[i] >= 0:
+                _add(&weight, job.wanted.weight[classes[i]])
+    if job.p != NULL:
+        total[0] = lines
+    else:
+        total[0] = counted if job.wanted.weight == NULL else _value(weight)
+    return not astray
 
 
 cdef void _lose(const Job *job, Py_ssize_t number, Room room, Sums *sums) noexcept nogil:
@@ -328,6 +319,7 @@ cdef void _derive(const Job *job, Py_ssize_t number, Room room) noexcept nogil:
     cdef Call call = _call(job, number, room)
     cdef bint spread = _is_spread(job)
     cdef bint astray = False
+    cdef fs_runs runs
     cdef Py_ssize_t i
     cdef double w, total
     if job.p != NULL:
@@ -355,7 +347,8 @@ cdef void _derive(const Job *job, Py_ssize_t number, Room room) noexcept nogil:
     else:
         _derive_of_classes(&call, room)
     if job.wide:
-        _narrow(job, &call)
+        runs = _runs_of(job, &call.lines)
+        job.kernels.narrow(<const float *> call.out, &runs, job.out + call.place)
 
 
 cdef void _derive_of_classes(const Call *call, Room room) noexcept nogil:

@@ -6,7 +6,7 @@ _Array = np.ndarray[Any, Any]
 
 REDUCTIONS: tuple[str, ...]
 
-def direct_class_loss(
+def direct_loss(
     input: Any,
     target: Any,
     weight: Any,
@@ -15,10 +15,11 @@ def direct_class_loss(
     label_smoothing: Any,
     of_logits: bool,
 ) -> _Array | None: ...
-def direct_class_gradient(
+def direct_gradient(
     grad_output: Any,
     input: Any,
     target: Any,
+    weight: Any,
     ignore_index: Any,
     reduction: Any,
     label_smoothing: Any,
@@ -56,4 +57,4 @@ def probability_gradients(
     scale: _Array | float,
     out: _Array,
 ) -> None: ...
-def narrow(wide: _Array, out: _Array) -> None: ...
+def rounded(wide: _Array, dtype: np.dtype[Any]) -> _Array: ...

@@ -5,14 +5,14 @@ along C are cut into tiles at fixed places; each tile is summed on its own, and 
 in the order of the tiles, so that no bit depends on the number of threads.
 """
 
-import math
-
 cimport numpy as cnp
 from libc.math cimport NAN
 from libc.stdint cimport int64_t
 
 from fastsoftmax._core cimport next_sample, overlap, table, type_of
-from fastsoftmax._kernels cimport fpenv_enter, fpenv_leave, fs_fpenv
+from fastsoftmax._kernels cimport FS_BF16, FS_F16, FS_F64, fpenv_enter, fpenv_leave, fs_fpenv
+
+import numpy as np
 
 from fastsoftmax._core import _empty
 
@@ -21,6 +21,10 @@ include "_loss_calls.pxi"
 cnp.import_array()
 
 REDUCTIONS = ("mean", "none", "sum")
+NUMBERS = (np.float64, np.float32, np.float16)
+
+cdef enum:
+    COPIED = 16384  # classes of another type that are brought to int64 at once
 
 
 cdef Job _job(cnp.ndarray x, object weight, double label_smoothing):
@@ -50,12 +54,13 @@ cdef Job _job(cnp.ndarray x, object weight, double label_smoothing):
     return job
 
 
-cdef double _sum_of(object weight) except? -1:
-    """Rounded once; where fsum refuses it, infinite or NaN."""
-    try:
-        return math.fsum(weight)
-    except (OverflowError, ValueError):
-        return sum(weight.tolist())
+cdef double _sum_of(cnp.ndarray weight) noexcept:
+    cdef const double *w = <const double *> cnp.PyArray_DATA(weight)
+    cdef Sum sum = Sum(0, 0)
+    cdef Py_ssize_t i
+    for i in range(cnp.PyArray_SIZE(weight)):
+        _add(&sum, w[i])
+    return _value(sum)
 
 
 cdef bint _are_weights(object weight, Py_ssize_t n) except -1:
@@ -69,11 +74,11 @@ cdef bint _are_weights(object weight, Py_ssize_t n) except -1:
     )
 
 
-cdef object _wide_weights(object weight):
-    """Weights of float32 as float64, subnormal ones too."""
+cdef object _as_weights(object weight):
+    """Weights of a narrower type as float64, subnormal ones too."""
     cdef fs_fpenv callers
-    if not (cnp.PyArray_CheckExact(weight)
-            and cnp.PyArray_TYPE(<cnp.ndarray> weight) == cnp.NPY_FLOAT):
+    cdef int type = type_of(weight) if cnp.PyArray_CheckExact(weight) else -1
+    if type < 0 or type == FS_F64:
         return weight
     callers = fpenv_enter()
     try:
@@ -82,31 +87,74 @@ cdef object _wide_weights(object weight):
         fpenv_leave(callers)
 
 
+cdef object _as_classes(object target):
+    """Few classes of another type of integers, or that lie apart, as the kernels take them.
+
+    int64 has all numbers of that type: a larger one would become another class.
+    """
+    cdef cnp.ndarray t
+    cdef int type
+    if not cnp.PyArray_CheckExact(target):
+        return target
+    t = target
+    type = cnp.PyArray_TYPE(t)
+    if not cnp.PyTypeNum_ISINTEGER(type) or cnp.PyArray_SIZE(t) > COPIED:
+        return target
+    if cnp.PyTypeNum_ISUNSIGNED(type) and cnp.PyArray_ITEMSIZE(t) == sizeof(int64_t):
+        return target
+    return t if type == cnp.NPY_INT64 and cnp.PyArray_ISCARRAY_RO(t) else t.astype("i8", "C")
+
+
+cdef object _as_number(object value):
+    """A float, from one or from NumPy's; None of anything else."""
+    cdef fs_fpenv callers
+    if value.__class__ is float:
+        return value
+    if not (value.__class__ in NUMBERS or cnp.PyArray_CheckExact(value)
+            and cnp.PyArray_NDIM(<cnp.ndarray> value) == 0 and type_of(value) >= 0):
+        return None
+    callers = fpenv_enter()
+    try:
+        return float(value)
+    finally:
+        fpenv_leave(callers)
+
+
+cdef bint _is_target(cnp.ndarray x, cnp.ndarray t, bint of_logits, object ignore_index) noexcept:
+    """Whether t are probabilities, of x's shape and type, or int64 classes of its lines."""
+    cdef int axis, ndim = cnp.PyArray_NDIM(x)
+    if cnp.PyArray_NDIM(t) == ndim:
+        return (of_logits and cnp.PyArray_TYPE(t) == cnp.PyArray_TYPE(x)
+                and cnp.PyArray_SAMESHAPE(x, t) and ignore_index < 0)
+    if not (cnp.PyArray_NDIM(t) == ndim - 1 and cnp.PyArray_TYPE(t) == cnp.NPY_INT64
+            and x.shape[0] == t.shape[0]):
+        return False
+    for axis in range(1, ndim - 1):
+        if x.shape[axis + 1] != t.shape[axis]:
+            return False
+    return True
+
+
 cdef bint _directly(
     object input, object target, object weight, object ignore_index, object reduction,
-    object label_smoothing, Job *job
+    object label_smoothing, bint of_logits, Job *job
 ) except -1:
-    """Whether these are contiguous logits and int64 classes, and weights; if so, the job.
+    """Whether these are contiguous logits, classes or probabilities, and weights; if so, the job.
 
     It has their addresses: the caller keeps them.
     """
     cdef cnp.ndarray x, t
     cdef fs_fpenv callers
-    cdef int axis, ndim
     if not (cnp.PyArray_CheckExact(input) and cnp.PyArray_CheckExact(target)
-            and (<object> ignore_index).__class__ is int and reduction in REDUCTIONS
+            and (<object> ignore_index).__class__ is int and -2**63 <= ignore_index < 2**63
+            and reduction in REDUCTIONS
             and (<object> label_smoothing).__class__ is float and 0 <= label_smoothing <= 1):
         return False
     x, t = input, target
-    ndim = cnp.PyArray_NDIM(x)
-    if not (type_of(x) >= 0 and ndim >= 2 and cnp.PyArray_NDIM(t) == ndim - 1
-            and cnp.PyArray_SIZE(x) > 0 and cnp.PyArray_TYPE(t) == cnp.NPY_INT64
-            and x.shape[0] == t.shape[0] and cnp.PyArray_ISCARRAY_RO(x)
-            and cnp.PyArray_ISCARRAY_RO(t) and -2**63 <= ignore_index < 2**63):
+    if not (type_of(x) >= 0 and cnp.PyArray_NDIM(x) >= 2 and cnp.PyArray_SIZE(x) > 0
+            and cnp.PyArray_ISCARRAY_RO(x) and cnp.PyArray_ISCARRAY_RO(t)
+            and _is_target(x, t, of_logits, ignore_index)):
         return False
-    for axis in range(1, ndim - 1):
-        if x.shape[axis + 1] != t.shape[axis]:
-            return False
     if weight is not None and not _are_weights(weight, x.shape[1]):
         return False
     callers = fpenv_enter()
@@ -114,83 +162,101 @@ cdef bint _directly(
         job[0] = _job(x.reshape(x.shape[0], x.shape[1], -1), weight, label_smoothing)
     finally:
         fpenv_leave(callers)
-    job.target = <const int64_t *> cnp.PyArray_DATA(t)
-    job.ignore = ignore_index
+    if cnp.PyArray_NDIM(t) == cnp.PyArray_NDIM(x):
+        job.p = <const char *> cnp.PyArray_DATA(t)
+    else:
+        job.target = <const int64_t *> cnp.PyArray_DATA(t)
+        job.ignore = ignore_index
+    job.picks = not of_logits
     return True
 
 
-def direct_class_loss(
+def direct_loss(
     object input, object target, object weight, object ignore_index, object reduction,
     object label_smoothing, bint of_logits,
 ):
-    """cross_entropy, or nll_loss, of contiguous numbers with int64 classes.
+    """cross_entropy, or nll_loss, of contiguous numbers.
 
     None for whatever else there is, for `_losses` to treat, or to refuse.
     """
+    cdef cnp.npy_intp dims[cnp.NPY_MAXDIMS]
     cdef cnp.ndarray y
     cdef Job job
     cdef Sums total
     cdef fs_fpenv callers
     cdef double value, weights
-    cdef bint mean
-    cdef int type
-    weight = _wide_weights(weight)
-    if not _directly(input, target, weight, ignore_index, reduction, label_smoothing, &job):
+    cdef bint mean, each = reduction == "none"
+    cdef int type, axis, ndim = 0
+    weight, target = _as_weights(weight), _as_classes(target)
+    if not _directly(input, target, weight, ignore_index, reduction, label_smoothing, of_logits,
+                     &job):
         return None
-    job.picks = not of_logits
     type = cnp.PyArray_TYPE(<cnp.ndarray> input)
-    if reduction == "none":
-        y = <cnp.ndarray> target
-        y = cnp.PyArray_EMPTY(cnp.PyArray_NDIM(y), cnp.PyArray_DIMS(y), type, 0)
-        job.losses = <char *> cnp.PyArray_DATA(y)
-        total = _by_team(&job)
-        return None if total.astray else y
-    y = cnp.PyArray_EMPTY(0, NULL, type, 0)
+    if each:
+        ndim = cnp.PyArray_NDIM(<cnp.ndarray> input) - 1
+        for axis in range(ndim):
+            dims[axis] = cnp.PyArray_DIM(<cnp.ndarray> input, axis + (axis > 0))
+    y = cnp.PyArray_EMPTY(ndim, dims, type, 0)
+    job.losses = <char *> cnp.PyArray_DATA(y) if each else NULL
     total = _by_team(&job)
     if total.astray:
         return None
+    if each:
+        return y
     mean = reduction == "mean"
     callers = fpenv_enter()
     value = _value(total.loss)
     if mean:
-        weights = _value(total.weight)
+        weights = _value(total.weight) if job.p == NULL else job.samples * job.inner
         value = value / weights if weights != 0 else NAN
     fpenv_leave(callers)
     job.kernels.put(&value, 1, cnp.PyArray_DATA(y))
     return y
 
 
-def direct_class_gradient(
-    object grad_output, object input, object target, object ignore_index, object reduction,
-    object label_smoothing, object out,
+cdef bint _may_take(cnp.ndarray out, cnp.ndarray x, object target, object weight) noexcept:
+    """Whether the gradients may go to `out` at once: what they are taken of is not overwritten."""
+    return (
+        cnp.PyArray_TYPE(out) == cnp.PyArray_TYPE(x) and cnp.PyArray_ISCARRAY(out)
+        and cnp.PyArray_SAMESHAPE(x, out)
+        and (cnp.PyArray_DATA(x) == cnp.PyArray_DATA(out) or not overlap(x, out))
+        and not overlap(target, out) and (weight is None or not overlap(weight, out))
+    )
+
+
+def direct_gradient(
+    object grad_output, object input, object target, object weight, object ignore_index,
+    object reduction, object label_smoothing, object out,
 ):
-    """The same for cross_entropy_backward with one number for the whole gradient, unweighted."""
+    """The same for cross_entropy_backward with one number for the whole gradient."""
     cdef cnp.ndarray x, y
     cdef Job job
     cdef fs_fpenv callers
-    cdef Py_ssize_t i, count
-    if grad_output.__class__ is not float or reduction == "none":
+    cdef Py_ssize_t i
+    cdef double total
+    cdef bint mean, in_range
+    cdef object scale = _as_number(grad_output)
+    if scale is None or reduction == "none":
         return None
-    if not _directly(input, target, None, ignore_index, reduction, label_smoothing, &job):
+    weight, target = _as_weights(weight), _as_classes(target)
+    if not _directly(input, target, weight, ignore_index, reduction, label_smoothing, True, &job):
         return None
     x = input
     if out is None:
         y = _empty(tuple(x.shape[i] for i in range(cnp.PyArray_NDIM(x))), x.dtype, x)
     else:
-        if not cnp.PyArray_CheckExact(out):
+        if not (cnp.PyArray_CheckExact(out) and _may_take(out, x, target, weight)):
             return None
         y = out
-        if (cnp.PyArray_TYPE(y) != cnp.PyArray_TYPE(x) or not cnp.PyArray_ISCARRAY(y)
-                or not cnp.PyArray_SAMESHAPE(x, y) or overlap(x, y) or overlap(target, y)):
-            return None
-    count = _count_classes(&job)
-    if count < 0:
+    job.one_scale = scale
+    mean = reduction == "mean"
+    callers = fpenv_enter()
+    in_range = _weigh_classes(&job, &total)
+    if mean:
+        job.one_scale /= total
+    fpenv_leave(callers)
+    if not in_range:
         return None
-    job.one_scale = grad_output
-    if reduction == "mean":
-        callers = fpenv_enter()
-        job.one_scale = job.one_scale / count if count else NAN
-        fpenv_leave(callers)
     job.out = <char *> cnp.PyArray_DATA(y)
     _by_team(&job)
     return y
@@ -241,13 +307,27 @@ def probability_gradients(
     _differentiate(&job, scale, out)
 
 
-def narrow(cnp.ndarray wide, cnp.ndarray out):
-    """Float32 numbers to as many of a narrower type, both contiguous.
+def rounded(cnp.ndarray wide, object dtype):
+    """Numbers in a narrower type, each rounded once; in a type without kernels as NumPy has them.
 
-    NumPy takes 60 ns for each that becomes subnormal.
+    NumPy takes 60 ns for each that becomes a subnormal float16, and ml_dtypes rounds float64 twice.
     """
-    table().losses[type_of(out)].narrow(
-        <const float *> cnp.PyArray_DATA(wide), cnp.PyArray_SIZE(out), cnp.PyArray_DATA(out))
+    if wide.dtype == dtype:
+        return wide
+    if not cnp.PyArray_ISCARRAY_RO(wide):
+        wide = (<object> wide).copy()
+    cdef cnp.ndarray out = np.empty((<object> wide).shape, dtype)
+    cdef int type = type_of(out), given = type_of(wide)
+    cdef fs_runs whole = fs_runs(1, cnp.PyArray_SIZE(out), 0, 0)
+    cdef const void *x = cnp.PyArray_DATA(wide)
+    cdef bint is_narrow = (type == FS_F16 or type == FS_BF16) and cnp.PyArray_ISCARRAY(out)
+    if is_narrow and cnp.PyArray_ISCARRAY_RO(wide) and given == FS_F64:
+        table().losses[type].put(<const double *> x, whole.n, cnp.PyArray_DATA(out))
+    elif is_narrow and cnp.PyArray_ISCARRAY_RO(wide) and given == FS_F32:
+        table().losses[type].narrow(<const float *> x, &whole, cnp.PyArray_DATA(out))
+    else:
+        out[...] = wide
+    return out
 
 
 cdef int _differentiate(Job *job, object scale, cnp.ndarray out) except -1:

@@ -94,7 +94,7 @@ def cross_entropy(
     For float32 and float64 each loss of a class index without weights is within 3 ULP of the exact
     result; weighted, smoothed and probability ones are within 4 ULP of the sum of their absolute
     terms, and so are the sum and the mean, which are taken in a wider type. float16 and bfloat16
-    are computed in float32 or wider; from contiguous arrays they are rounded to float32 on the way.
+    are computed in float32 or wider and rounded once.
 
     All rows ignored: the mean is NaN, the sum 0. A row that holds NaN or +inf, or only -inf, is
     NaN, unless it is ignored; a class at -inf has the loss inf.
@@ -115,7 +115,7 @@ def cross_entropy(
     ((), 57.2568)
     """
     if size_average is None and reduce is None:
-        direct = _loss_kernels.direct_class_loss(
+        direct = _loss_kernels.direct_loss(
             input, target, weight, ignore_index, reduction, label_smoothing, True
         )
         if direct is not None:
@@ -193,7 +193,7 @@ def nll_loss(
     array([0.417 , 0.1967])
     """
     if size_average is None and reduce is None:
-        direct = _loss_kernels.direct_class_loss(
+        direct = _loss_kernels.direct_loss(
             input, target, weight, ignore_index, reduction, 0.0, False
         )
         if direct is not None:
@@ -281,9 +281,9 @@ def cross_entropy_backward(
     array([[-0.1705,  0.1212,  0.0493],
            [ 0.0556, -0.0893,  0.0337]])
     """
-    if weight is None and size_average is None and reduce is None:
-        direct = _loss_kernels.direct_class_gradient(
-            grad_output, input, target, ignore_index, reduction, label_smoothing, out
+    if size_average is None and reduce is None:
+        direct = _loss_kernels.direct_gradient(
+            grad_output, input, target, weight, ignore_index, reduction, label_smoothing, out
         )
         if direct is not None:
             return direct
@@ -372,7 +372,7 @@ def total_of(total: Any, weight_total: Any, reduction: str, work: np.dtype[Any])
     if reduction == "mean":
         # Where no weight is left PyTorch divides 0 by 0, whatever smoothing adds.
         total = _quotient(total, weight_total, work) if weight_total else np.nan
-    return np.asarray(total, _loss_blocks.wide(work)).astype(work)
+    return _loss_kernels.rounded(np.asarray(total, _loss_blocks.wide(work)), work)
 
 
 def _scale(problem: Problem, g: Array, reduction: str) -> Any:

@@ -1,5 +1,6 @@
 """The losses on arrays of any layout, in bounded memory, by any number of threads, into `out`."""
 
+import itertools
 import json
 import sys
 
@@ -189,12 +190,10 @@ def test_weights_without_a_finite_sum(weight):
 def test_lists_of_weights_and_targets_give_the_same_bits(shape, dtype, reduction):
     x, t = problem(dtype, shape)
     t[0] = -100
-    # what nll_loss picks is narrowed by NumPy in one step, by the kernels in two
-    names = NAMES if x.itemsize > 2 else ("cross_entropy", "cross_entropy_backward")
     for weight in (None, np.linspace(0, 2, shape[1]), np.linspace(2, -1, shape[1], dtype="f4")):
         listed = None if weight is None else weight.tolist()
         for smoothing in (0.0, 0.1, 1.0):
-            for name in names:
+            for name in NAMES:
                 more = {"reduction": reduction}
                 if name != "nll_loss":
                     more["label_smoothing"] = smoothing
@@ -202,6 +201,41 @@ def test_lists_of_weights_and_targets_give_the_same_bits(shape, dtype, reduction
                     more["grad_output"] = np.ones(t.shape) if reduction == "none" else 2.0
                 found = call(name, x, t, weight, **more)
                 assert same_bits(found, call(name, x, t.tolist(), listed, **more))
+
+
+@pytest.mark.parametrize("weight_type", [None, *inputs.DTYPES])
+@pytest.mark.parametrize("dtype", inputs.DTYPES)
+def test_what_goes_straight_to_the_kernels_has_the_same_bits(dtype, weight_type):
+    for shape in ((32, 10), (3, 1000), (5, 7, 9)):
+        x, t = problem(dtype, shape)
+        t.flat[::3] = -100
+        p = F.softmax(x[::-1], 1)
+        w = np.linspace(0, 2, shape[1]).astype(inputs.DTYPES[weight_type or "float64"])
+        targets = (t, t.astype("i1"), t.astype("i4"), np.abs(t).astype("u2") % shape[1], p)
+        for target, reduction in itertools.product(targets, ("mean", "sum", "none")):
+            more = {"weight": w if weight_type else None, "reduction": reduction}
+            for smoothing in (0.0, 0.1):
+                found = F.cross_entropy(x, target, label_smoothing=smoothing, **more)
+                other = F.cross_entropy(_unaligned(x), target, label_smoothing=smoothing, **more)
+                assert same_bits(found, other)
+                g = inputs.normal("float32", t.shape, 7) if reduction == "none" else np.float32(3)
+                given = g, x, target
+                found = F.cross_entropy_backward(*given, label_smoothing=smoothing, **more)
+                given = [np.array(g), _unaligned(x), target]
+                other = F.cross_entropy_backward(*given, label_smoothing=smoothing, **more)
+                assert same_bits(found, other)
+            if target is not p:
+                found = F.nll_loss(x, target, **more)
+                assert same_bits(found, F.nll_loss(_unaligned(x), target, **more))
+
+
+def test_no_other_class_is_meant_by_a_large_one():
+    x = np.zeros((3, 4), np.float32)
+    for large, ignore_index in ((2**64 - 100, -100), (2**64 - 1, -1)):
+        t = np.array([0, 1, large], np.uint64)
+        for name in NAMES:
+            with pytest.raises(IndexError, match="out of bounds"):
+                call(name, x, t, ignore_index=ignore_index)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])

@@ -120,6 +120,11 @@ typedef struct {
     double keep, share;
 } fs_wanted;
 
+/* Some runs of n adjacent elements each, so far apart where they lie, and in float32. */
+typedef struct {
+    ptrdiff_t runs, n, stride, wide_stride;
+} fs_runs;
+
 /* `parts` are two numbers a line: its maximum, and log(sum(exp(x - maximum))). `scale` is one number a line. A class
  * below 0 is none. scratch: as for rows, or for columns. */
 typedef struct {
@@ -153,10 +158,9 @@ typedef struct {
      * then takes it from the loss; 0 where there is no class. y has 0 there afterwards. */
     void (*class_gradients)(void *y, const fs_lines *, const int64_t *classes, const double *scale, double *values);
 
-    /* These are NULL for FS_F32 and FS_F64: n elements to float32, exactly; and rounded to the nearest, ties to even.
-     */
-    void (*widen)(const void *x, ptrdiff_t n, float *wide);
-    void (*narrow)(const float *wide, ptrdiff_t n, void *y);
+    /* These are NULL for FS_F32 and FS_F64: to float32, exactly; and rounded to the nearest, ties to even. */
+    void (*widen)(const void *x, const fs_runs *, float *wide);
+    void (*narrow)(const float *wide, const fs_runs *, void *y);
 } fs_loss_kernels;
 
 typedef struct {

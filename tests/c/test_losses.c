@@ -109,12 +109,13 @@ static int convert(const fs_table *table, fs_type type, int narrows, const void 
     unsigned char *x = place(x_arena, from_bytes, mode & 1, X_CANARY);
     unsigned char *y = place(y_arena, to_bytes, mode & 1, CANARY);
     const void *seen = x + x_arena.read_only;
+    const fs_runs runs = mode & 2 || n % 4 ? (fs_runs){1, n, 0, 0} : (fs_runs){4, n / 4, n / 4, n / 4};
     memcpy(x, from, from_bytes);
     enter(mode);
     if (narrows)
-        table->losses[type].narrow(seen, n, y);
+        table->losses[type].narrow(seen, &runs, y);
     else
-        table->losses[type].widen(seen, n, (float *)y);
+        table->losses[type].widen(seen, &runs, (float *)y);
     const int failed = leave() != NULL || !canaries_live(y, to_bytes, mode & 1, CANARY);
     memcpy(to, y, to_bytes);
     calls++;

@@ -69,8 +69,9 @@ static void run_losses(place *to, fs_type type, int n, int count, int columns) {
     kernels->put(scales, count, room(to, bytes));
     if (kernels->widen) {
         float *wide = room(to, sizeof *wide * (size_t)(n * count));
-        kernels->widen(x, n * count, wide);
-        kernels->narrow(wide, n * count, y);
+        const fs_runs runs = {count, n, n, n};
+        kernels->widen(x, &runs, wide);
+        kernels->narrow(wide, &runs, y);
         return;
     }
     kernels->weigh(x, p, &lines, &wanted_with, parts, room(to, 2 * a_line));

@@ -21,6 +21,12 @@ static ALWAYS_INLINE double widen_one_f64(double x) { return x; }
 static ALWAYS_INLINE void store_one_f32(float *p, float x) { *p = x; }
 static ALWAYS_INLINE void store_one_f64(double *p, double x) { *p = x; }
 
+/* float64 to one stored element, rounded once */
+static ALWAYS_INLINE void put_one_f32(float *p, double x) { *p = (float)x; }
+static ALWAYS_INLINE void put_one_f64(double *p, double x) { *p = x; }
+static ALWAYS_INLINE void put_one_f16(uint16_t *p, double x) { store_one_f16(p, rounded_to_odd(x)); }
+static ALWAYS_INLINE void put_one_bf16(uint16_t *p, double x) { store_one_bf16(p, rounded_to_odd(x)); }
+
 /* Stores to 64-byte boundaries that leave the caches as they are, and the wait for them, where the target has any. */
 #ifndef HAS_STREAM
 #define stream_f32 store_f32

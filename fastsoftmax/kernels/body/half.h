@@ -42,6 +42,17 @@ static inline void store_one_f16(uint16_t *p, float x) {
     *p = (uint16_t)(result | (bits >> 16 & 0x8000));
 }
 
+/* float32 between float64 and a narrower type: what rounding leaves shows as an odd last bit, so that it does not
+ * become a tie, and the number is rounded once (Boldo and Melquiond, "Emulation of FMA and correctly rounded sums:
+ * proved algorithms using rounding to odd", IEEE Transactions on Computers 57, 2008). NaN stays one. */
+static inline float rounded_to_odd(double x) {
+    const float nearest = (float)x;
+    const double back = nearest;
+    const uint32_t bits = to_bits_f32(nearest), is_even = ~bits & 1;
+    const int too_large = (back > x) ^ (bits >> 31), inexact = (back > x) | (back < x);
+    return from_bits_f32(bits + (inexact ? (too_large ? -is_even : is_even) : 0));
+}
+
 static inline float widen_one_bf16(uint16_t x) { return from_bits_f32((uint32_t)x << 16); }
 
 static inline void store_one_bf16(uint16_t *p, float x) {

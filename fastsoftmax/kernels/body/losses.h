@@ -112,20 +112,22 @@ static void S(fs_pick)(const void *from, const fs_lines *lines, const int64_t *c
 static void S(fs_put)(const double *values, ptrdiff_t n, void *to) {
     const fs_fpenv callers = fpenv_enter();
     S(elem) *y = to;
-    for (ptrdiff_t i = 0; i < n; i++) S(store_one)(y + i, (T(elem))values[i]);
+    for (ptrdiff_t i = 0; i < n; i++) S(put_one)(y + i, values[i]);
     fpenv_leave(callers);
 }
 
 #ifndef COMPUTED_IN
-static void S(fs_widen)(const void *x, ptrdiff_t n, float *wide) {
+static void S(fs_widen)(const void *from, const fs_runs *of, float *wide) {
     const fs_fpenv callers = fpenv_enter();
-    S(widen_row)(x, n, wide);
+    const S(elem) *x = from;
+    for (ptrdiff_t i = 0; i < of->runs; i++) S(widen_row)(x + i * of->stride, of->n, wide + i * of->wide_stride);
     fpenv_leave(callers);
 }
 
-static void S(fs_narrow)(const float *wide, ptrdiff_t n, void *y) {
+static void S(fs_narrow)(const float *wide, const fs_runs *of, void *to) {
     const fs_fpenv callers = fpenv_enter();
-    S(narrow_row)(wide, y, n);
+    S(elem) *y = to;
+    for (ptrdiff_t i = 0; i < of->runs; i++) S(narrow_row)(wide + i * of->wide_stride, y + i * of->stride, of->n);
     fpenv_leave(callers);
 }
 #endif
