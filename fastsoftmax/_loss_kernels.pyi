@@ -4,6 +4,7 @@ import numpy as np
 
 _Array = np.ndarray[Any, Any]
 
+NUMBERS: tuple[type[np.floating[Any]], ...]
 REDUCTIONS: tuple[str, ...]
 
 def direct_loss(
