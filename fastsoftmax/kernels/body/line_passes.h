@@ -42,7 +42,7 @@ static void S(fs_scaled)(const void *from, void *to, const fs_lines *lines, cons
 }
 
 /* What some classes are wanted with, a lane each: w * (keep * p + share), where p is 0 without probabilities, and w
- * is 1 without weights: both are told when this is compiled. */
+ * is 1 without weights. */
 static ALWAYS_INLINE v_f64 S(wanted)(const fs_wanted *wanted, v_f64 p, v_f64 w, const int has_p, const int has_w) {
     const v_f64 share = set1_f64(wanted->share);
     const v_f64 q = has_p ? add_f64(mul_f64(set1_f64(wanted->keep), p), share) : share;
@@ -143,14 +143,7 @@ static ALWAYS_INLINE void S(weigh)(const S(elem) *x, const S(elem) *p, const fs_
 static void S(fs_weigh)(const void *x, const void *p, const fs_lines *lines, const fs_wanted *wanted,
                         const double *parts, double *sums) {
     const fs_fpenv callers = fpenv_enter();
-    if (p && wanted->weight)
-        S(weigh)(x, p, lines, wanted, parts, sums, 1, 1);
-    else if (p)
-        S(weigh)(x, p, lines, wanted, parts, sums, 1, 0);
-    else if (wanted->weight)
-        S(weigh)(x, x, lines, wanted, parts, sums, 0, 1);
-    else
-        S(weigh)(x, x, lines, wanted, parts, sums, 0, 0);
+    S(weigh)(x, p ? p : x, lines, wanted, parts, sums, p != NULL, wanted->weight != NULL);
     fpenv_leave(callers);
 }
 
@@ -235,14 +228,7 @@ static void S(fs_subtract)(void *from, const void *p, const fs_lines *lines, con
                            const int64_t *classes, const double *scale) {
     const fs_fpenv callers = fpenv_enter();
     S(elem) *y = from;
-    if (p && wanted->weight)
-        S(subtract)(y, p, lines, wanted, scale, 1, 1);
-    else if (p)
-        S(subtract)(y, p, lines, wanted, scale, 1, 0);
-    else if (wanted->weight)
-        S(subtract)(y, y, lines, wanted, scale, 0, 1);
-    else
-        S(subtract)(y, y, lines, wanted, scale, 0, 0);
+    S(subtract)(y, p ? p : y, lines, wanted, scale, p != NULL, wanted->weight != NULL);
     for (ptrdiff_t i = 0; classes && i < lines->count; i++) {
         S(elem) *line = y + i * lines->stride;
         if (classes[i] < 0) {
