@@ -321,17 +321,17 @@ static ALWAYS_INLINE void store_four(uint16_t *p, ptrdiff_t from, ptrdiff_t coun
         for (ptrdiff_t i = from; i < count; i++, four >>= 16) p[i] = (uint16_t)four;
 }
 
-/* In memory; and the first of them, as above. */
+/* In memory; and the first of them, as above, once for all who call it: they are long. */
 #define HAS_FIRST_HALVES
 #define DEFINE_HALVES(S)                                                                                             \
     static ALWAYS_INLINE v_f32 load_##S(const uint16_t *p) {                                                         \
         return widen_##S(_mm_loadu_si128((const __m128i *)p), _mm_loadu_si128((const __m128i *)(p + 8)));            \
     }                                                                                                                \
     static ALWAYS_INLINE void store_##S(uint16_t *p, v_f32 x) { _mm256_storeu_si256((__m256i *)p, narrow_##S(x)); }  \
-    static ALWAYS_INLINE v_f32 load_first_##S(const uint16_t *p, ptrdiff_t count) {                                  \
+    static NEVER_INLINE v_f32 load_first_##S(const uint16_t *p, ptrdiff_t count) {                                   \
         return widen_##S(load_eight(p, 0, count), load_eight(p, 8, count));                                          \
     }                                                                                                                \
-    static ALWAYS_INLINE void store_first_##S(uint16_t *p, v_f32 x, ptrdiff_t count) {                               \
+    static NEVER_INLINE void store_first_##S(uint16_t *p, v_f32 x, ptrdiff_t count) {                                \
         uint64_t four[4];                                                                                            \
         _mm256_storeu_si256((__m256i *)four, narrow_##S(x));                                                         \
         for (int i = 0; i < 4; i++) store_four(p, 4 * i, count, four[i]);                                            \
