@@ -82,6 +82,7 @@ cdef struct Call:
     const char *x
     const char *p
     char *out
+    fs_runs runs  # of the lines, where they are widened
 
 
 cdef void _add(Sum *sum, double x) noexcept nogil:
@@ -197,7 +198,6 @@ cdef Py_ssize_t _place(
 cdef Call _call(const Job *job, Py_ssize_t number, Room room) noexcept nogil:
     """One call's lines, widened if they are to be."""
     cdef Call call
-    cdef fs_runs runs
     call.place = _place(job, number, &call.lines, &call.first)
     call.kernels = job.kernels
     call.itemsize = job.itemsize
@@ -207,11 +207,11 @@ cdef Call _call(const Job *job, Py_ssize_t number, Room room) noexcept nogil:
     if job.wide:
         call.kernels = &table().losses[<int> FS_F32]
         call.itemsize = sizeof(float)
-        runs = _runs_of(job, &call.lines)
-        job.kernels.widen(call.x, &runs, room.wide)
+        call.runs = _runs_of(job, &call.lines)
+        job.kernels.widen(call.x, &call.runs, room.wide)
         call.x = <const char *> room.wide
         if call.p != NULL:
-            job.kernels.widen(call.p, &runs, room.wide + job.wide)
+            job.kernels.widen(call.p, &call.runs, room.wide + job.wide)
             call.p = <const char *> (room.wide + job.wide)
         call.out = <char *> (room.wide + 2 * job.wide)
         if job.inner > 1:
@@ -319,7 +319,6 @@ cdef void _derive(const Job *job, Py_ssize_t number, Room room) noexcept nogil:
     cdef Call call = _call(job, number, room)
     cdef bint spread = _is_spread(job)
     cdef bint astray = False
-    cdef fs_runs runs
     cdef Py_ssize_t i
     cdef double w, total
     if job.p != NULL:
@@ -347,8 +346,7 @@ cdef void _derive(const Job *job, Py_ssize_t number, Room room) noexcept nogil:
     else:
         _derive_of_classes(&call, room)
     if job.wide:
-        runs = _runs_of(job, &call.lines)
-        job.kernels.narrow(<const float *> call.out, &runs, job.out + call.place)
+        job.kernels.narrow(<const float *> call.out, &call.runs, job.out + call.place)
 
 
 cdef void _derive_of_classes(const Call *call, Room room) noexcept nogil:

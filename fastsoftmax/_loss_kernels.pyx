@@ -14,7 +14,8 @@ from fastsoftmax._kernels cimport FS_BF16, FS_F16, FS_F64, fpenv_enter, fpenv_le
 
 import numpy as np
 
-from fastsoftmax._core import _empty
+from fastsoftmax._arguments import is_bfloat16
+from fastsoftmax._core import _empty, _know_bfloat16
 
 include "_loss_calls.pxi"
 
@@ -90,7 +91,7 @@ cdef object _as_weights(object weight):
 cdef object _as_classes(object target):
     """Few classes of another type of integers, or that lie apart, as the kernels take them.
 
-    int64 has all numbers of that type: a larger one would become another class.
+    Not of uint64, of whose numbers int64 has not all: a larger one would become another class.
     """
     cdef cnp.ndarray t
     cdef int type
@@ -147,7 +148,7 @@ cdef bint _directly(
     cdef fs_fpenv callers
     if not (cnp.PyArray_CheckExact(input) and cnp.PyArray_CheckExact(target)
             and (<object> ignore_index).__class__ is int and -2**63 <= ignore_index < 2**63
-            and reduction in REDUCTIONS
+            and (<object> reduction).__class__ is str and reduction in REDUCTIONS
             and (<object> label_smoothing).__class__ is float and 0 <= label_smoothing <= 1):
         return False
     x, t = input, target
@@ -185,13 +186,14 @@ def direct_loss(
     cdef Sums total
     cdef fs_fpenv callers
     cdef double value, weights
-    cdef bint mean, each = reduction == "none"
+    cdef bint mean, each
     cdef int type, axis, ndim = 0
     weight, target = _as_weights(weight), _as_classes(target)
     if not _directly(input, target, weight, ignore_index, reduction, label_smoothing, of_logits,
                      &job):
         return None
     type = cnp.PyArray_TYPE(<cnp.ndarray> input)
+    each = reduction == "none"
     if each:
         ndim = cnp.PyArray_NDIM(<cnp.ndarray> input) - 1
         for axis in range(ndim):
@@ -236,10 +238,12 @@ def direct_gradient(
     cdef double total
     cdef bint mean, in_range
     cdef object scale = _as_number(grad_output)
-    if scale is None or reduction == "none":
+    if scale is None:
         return None
     weight, target = _as_weights(weight), _as_classes(target)
     if not _directly(input, target, weight, ignore_index, reduction, label_smoothing, True, &job):
+        return None
+    if reduction == "none":
         return None
     x = input
     if out is None:
@@ -316,14 +320,19 @@ def rounded(cnp.ndarray wide, object dtype):
         return wide
     if not cnp.PyArray_ISCARRAY_RO(wide):
         wide = (<object> wide).copy()
+    if is_bfloat16(dtype):
+        _know_bfloat16(dtype)
     cdef cnp.ndarray out = np.empty((<object> wide).shape, dtype)
     cdef int type = type_of(out), given = type_of(wide)
     cdef fs_runs whole = fs_runs(1, cnp.PyArray_SIZE(out), 0, 0)
     cdef const void *x = cnp.PyArray_DATA(wide)
-    cdef bint is_narrow = (type == FS_F16 or type == FS_BF16) and cnp.PyArray_ISCARRAY(out)
-    if is_narrow and cnp.PyArray_ISCARRAY_RO(wide) and given == FS_F64:
+    cdef bint is_narrow = (
+        (type == FS_F16 or type == FS_BF16)
+        and cnp.PyArray_ISCARRAY(out) and cnp.PyArray_ISCARRAY_RO(wide)
+    )
+    if is_narrow and given == FS_F64:
         table().losses[type].put(<const double *> x, whole.n, cnp.PyArray_DATA(out))
-    elif is_narrow and cnp.PyArray_ISCARRAY_RO(wide) and given == FS_F32:
+    elif is_narrow and given == FS_F32:
         table().losses[type].narrow(<const float *> x, &whole, cnp.PyArray_DATA(out))
     else:
         out[...] = wide

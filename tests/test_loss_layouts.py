@@ -229,6 +229,26 @@ def test_what_goes_straight_to_the_kernels_has_the_same_bits(dtype, weight_type)
                 assert same_bits(found, F.nll_loss(_unaligned(x), target, **more))
 
 
+def test_a_reduction_that_only_equals_one():
+    x, t = problem("float32", (4, 3))
+    for name in NAMES:
+        with pytest.raises(ValueError, match="sum is not a valid value for reduction"):
+            call(name, x, t, reduction=np.array("sum"))
+
+
+FIRST = """
+import ml_dtypes
+import numpy as np
+from fastsoftmax import _loss_kernels
+wide = np.array([1 + 2.0**-8 + 2.0**-50, 1 + 2.0**-8, 2.0**-134 + 2.0**-170])
+print(_loss_kernels.rounded(wide, np.dtype(ml_dtypes.bfloat16)).view("u2").tolist())
+"""
+
+
+def test_bfloat16_is_rounded_once_from_the_first_call_on():
+    assert run_python(FIRST).stdout.strip() == "[16257, 16256, 1]"
+
+
 def test_no_other_class_is_meant_by_a_large_one():
     x = np.zeros((3, 4), np.float32)
     for large, ignore_index in ((2**64 - 100, -100), (2**64 - 1, -1)):

@@ -120,7 +120,8 @@ typedef struct {
     double keep, share;
 } fs_wanted;
 
-/* Some runs of n adjacent elements each, so far apart where they lie, and in float32. */
+/* So many runs of n adjacent elements each: a run lies `stride` elements of its type after the one before, and
+ * widened `wide_stride` float32 after it. */
 typedef struct {
     ptrdiff_t runs, n, stride, wide_stride;
 } fs_runs;

@@ -5,48 +5,30 @@
  *
  * Included once for each element type S, computed in T; see body.h. */
 
-/* How far ahead line j is fetched: the next columns' line if lines are few, both arrays' in the first pass, which for
- * log_softmax reads only g; else one of these columns, in the pass that reads it first. */
+/* How far ahead line j is fetched. Of few lines, those of the next columns: of both arrays, in the first pass. Of
+ * many, some lines further on of these columns: of each array in the pass that reads it first. (For log_softmax the
+ * first pass reads g alone.) */
 static ALWAYS_INLINE ptrdiff_t S(gradients_ahead)(ptrdiff_t j, ptrdiff_t n, ptrdiff_t stride, ptrdiff_t columns) {
     return n < FEW_GRADIENT_LINES ? columns : S(lines_ahead)(j, n, stride, columns, 0);
 }
 
-/* The totals of `columns` columns in so many vectors, the quick way: two lines at a time. */
+/* The totals of `columns` columns in so many vectors. */
 static ALWAYS_INLINE void S(column_totals)(const S(elem) *g, const S(elem) *y, ptrdiff_t columns, ptrdiff_t n,
                                            ptrdiff_t g_stride, ptrdiff_t y_stride, const ptrdiff_t vectors,
                                            T(sum) *sums, fs_backward op) {
     enum { W = T(LANES) };
     for (ptrdiff_t k = 0; k < vectors; k++) sums[k] = T(sum_zero)();
-    ptrdiff_t j = 0;
-    for (; j + 2 <= n; j += 2) {
+    for (ptrdiff_t j = 0; j < n; j++) {
         const ptrdiff_t g_ahead = S(gradients_ahead)(j, n, g_stride, vectors * W);
         const ptrdiff_t y_ahead = S(gradients_ahead)(j, n, y_stride, vectors * W);
         for (ptrdiff_t k = 0; k < vectors; k++) {
-            T(v) gs[2], ys[2];
-            for (int i = 0; i < 2; i++) {
-                const S(elem) *const from_g = g + (j + i) * g_stride + k * W;
-                const S(elem) *const from_y = y + (j + i) * y_stride + k * W;
-                prefetch(from_g + g_ahead);
-                if (op == FS_SOFTMAX_BACKWARD || n < FEW_GRADIENT_LINES) prefetch(from_y + y_ahead);
-                gs[i] = S(load_some)(from_g, columns - k * W, 0);
-                ys[i] = S(load_some)(from_y, columns - k * W, 0);
-            }
-            S(add_two_to_total)(sums + k, gs, ys, op);
+            const S(elem) *const from_g = g + j * g_stride + k * W, *const from_y = y + j * y_stride + k * W;
+            prefetch(from_g + g_ahead);
+            if (op == FS_SOFTMAX_BACKWARD || n < FEW_GRADIENT_LINES) prefetch(from_y + y_ahead);
+            S(add_to_total)(sums + k, S(load_some)(from_g, columns - k * W, 0),
+                            S(load_some)(from_y, columns - k * W, 0), op);
         }
     }
-    for (ptrdiff_t k = 0; j < n && k < vectors; k++)
-        S(add_to_total)(sums + k, S(load_some)(g + j * g_stride + k * W, columns - k * W, 0),
-                        S(load_some)(y + j * y_stride + k * W, columns - k * W, 0), op);
-}
-
-/* Of the totals of up to LANES columns, those for which that was too coarse, line by line. */
-static MADE_SMALL void S(mend_totals)(const S(elem) *g, const S(elem) *y, ptrdiff_t columns, ptrdiff_t n,
-                                      ptrdiff_t g_stride, ptrdiff_t y_stride, T(sum) *sum, fs_backward op) {
-    T(sum) exact = T(sum_zero)();
-    for (ptrdiff_t j = 0; j < n; j++)
-        S(add_to_total)(&exact, S(load_some)(g + j * g_stride, columns, 0),
-                        S(load_some)(y + j * y_stride, columns, 0), op);
-    T(sum_replace)(sum, &exact, n);
 }
 
 /* `columns` columns in so many vectors, each with room for a total and constants. */
@@ -57,12 +39,7 @@ static ALWAYS_INLINE void S(column_gradients)(const S(elem) *g, const S(elem) *y
     enum { W = T(LANES) };
     const T(reference) ref = T(outputs_reference)();
     S(column_totals)(g, y, columns, n, g_stride, y_stride, vectors, sums, op);
-    for (ptrdiff_t k = 0; k < vectors; k++) {
-        const ptrdiff_t left = columns - k * W;
-        if (T(are_doubtful)(sums + k, n, S(lanes_from)(left)))
-            S(mend_totals)(g + k * W, y + k * W, left, n, g_stride, y_stride, sums + k, op);
-        constants[k] = T(make_constants)(sums + k, op);
-    }
+    for (ptrdiff_t k = 0; k < vectors; k++) constants[k] = T(make_constants)(sums + k, op);
     for (ptrdiff_t j = 0; j < n; j++) {
         const S(elem) *const from_g = g + j * g_stride, *const from_y = y + j * y_stride;
         S(elem) *const to = gx + j * gx_stride;
@@ -87,15 +64,15 @@ static ALWAYS_INLINE void S(column_gradients)(const S(elem) *g, const S(elem) *y
     }
 }
 
-/* Few lines, or few columns. */
-static ALWAYS_INLINE void S(short_column_gradients)(const S(elem) *g, const S(elem) *y, S(elem) *gx,
-                                                    ptrdiff_t columns, ptrdiff_t n, ptrdiff_t g_stride,
-                                                    ptrdiff_t y_stride, ptrdiff_t gx_stride, fs_backward op) {
+/* Few lines, or a vector of columns at most. */
+static ALWAYS_INLINE void S(few_gradients)(const S(elem) *g, const S(elem) *y, S(elem) *gx, ptrdiff_t columns,
+                                           ptrdiff_t n, ptrdiff_t g_stride, ptrdiff_t y_stride, ptrdiff_t gx_stride,
+                                           fs_backward op) {
     enum { W = T(LANES), BLOCK = W * T(TOGETHER) };
     T(sum) sums[T(TOGETHER)];
     T(constants) constants[T(TOGETHER)];
     ptrdiff_t i = 0;
-    for (; i + BLOCK <= columns; i += BLOCK)
+    for (; T(TOGETHER) > 1 && i + BLOCK <= columns; i += BLOCK)
         S(column_gradients)(g + i, y + i, gx + i, BLOCK, n, g_stride, y_stride, gx_stride, T(TOGETHER), sums,
                             constants, op);
     for (; i < columns; i += W)
@@ -103,14 +80,15 @@ static ALWAYS_INLINE void S(short_column_gradients)(const S(elem) *g, const S(el
                             1, sums, constants, op);
 }
 
-/* Types, max error, range, aliasing: as for rows; last bits may differ from theirs. scratch: FS_BACKWARD_SCRATCH
- * bytes. */
+/* Types, max error, range, aliasing: as for rows; last bits may differ from theirs. A column's depend neither on
+ * those beside it nor on how many these are. scratch: FS_BACKWARD_SCRATCH bytes, none for a vector of columns. */
 static ALWAYS_INLINE void S(backward_columns_of)(const S(elem) *g, const S(elem) *y, S(elem) *gx, ptrdiff_t columns,
                                                  ptrdiff_t n, ptrdiff_t g_stride, ptrdiff_t y_stride,
                                                  ptrdiff_t gx_stride, void *scratch, fs_backward op) {
     enum { W = T(LANES) };
+    _Static_assert(BACKWARD_COLUMNS / W * (sizeof(T(sum)) + sizeof(T(constants))) <= FS_BACKWARD_SCRATCH, "a strip");
     if (n < FEW_GRADIENT_LINES || columns <= W) {
-        S(short_column_gradients)(g, y, gx, columns, n, g_stride, y_stride, gx_stride, op);
+        S(few_gradients)(g, y, gx, columns, n, g_stride, y_stride, gx_stride, op);
         return;
     }
     ptrdiff_t width = BACKWARD_STRIP / (2 * n * (ptrdiff_t)sizeof *g);

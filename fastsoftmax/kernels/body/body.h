@@ -110,8 +110,8 @@ enum { STREAMED_LINES = 6 };
 /* The gradients' rows of so many elements are no longer fetched whole: they would leave the first cache at once. */
 enum { LONG_GRADIENT_ROW = 16 * 1024 };
 
-/* The gradients' columns of fewer lines are taken a few vectors at a time, others in strips. These are no wider than
- * BACKWARD_COLUMNS, and then fit half of the second cache. */
+/* The gradients' columns of fewer lines than this are taken a few vectors at a time, others in strips. These are no
+ * wider than BACKWARD_COLUMNS, and then fit half of the second cache. */
 enum { FEW_GRADIENT_LINES = 24, BACKWARD_STRIP = 256 * 1024, BACKWARD_COLUMNS = 512 };
 
 #define COMPUTED_IN /* S is T */

@@ -45,41 +45,13 @@ static ALWAYS_INLINE void sum_add_two_f64(sum_f64 *sum, v_f64 a, v_f64 b) {
 
 /* Whether a sum of n elements, taken the quick way, may have lost to underflow or overflow what counts. */
 static ALWAYS_INLINE int is_doubtful_f32(double total, ptrdiff_t n) {
-    const float size = (float)(total < 0 ? -total : total);
-    return !(size >= (float)n * 0x1p-120f && size <= 0x1p127f);
+    const double size = total < 0 ? -total : total;
+    return !(size >= (double)n * 0x1p-120 && size <= 0x1p127);
 }
 
 static ALWAYS_INLINE int is_doubtful_f64(double total, ptrdiff_t n) {
     (void)total, (void)n; /* nothing there is quicker than exact */
     return 0;
-}
-
-/* The same of any lane but those that are `unused`. */
-static ALWAYS_INLINE int are_doubtful_f32(const sum_f32 *sum, ptrdiff_t n, m_f32 unused) {
-    const v_f32 total = narrow_f32(sum->hi[0], sum->hi[1]), one = set1_f32(1);
-    const v_f32 size = add_f32(drop_f32(unused, max_f32(total, neg_f32(total))), keep_f32(unused, one));
-    return !(all_f32(ge_f32(size, set1_f32((float)n * 0x1p-120f))) && all_f32(ge_f32(set1_f32(0x1p127f), size)));
-}
-
-static ALWAYS_INLINE int are_doubtful_f64(const sum_f64 *sum, ptrdiff_t n, m_f64 unused) {
-    (void)sum, (void)n, (void)unused;
-    return 0;
-}
-
-/* The lanes of `sum` that are doubtful become those of `exact`. */
-static ALWAYS_INLINE void sum_replace_f32(sum_f32 *sum, const sum_f32 *exact, ptrdiff_t n) {
-    double lanes[LANES_f64], exact_lanes[LANES_f64];
-    for (int k = 0; k < 2; k++) {
-        store_f64(lanes, sum->hi[k]);
-        store_f64(exact_lanes, exact->hi[k]);
-        for (int i = 0; i < LANES_f64; i++)
-            if (is_doubtful_f32(lanes[i], n)) lanes[i] = exact_lanes[i];
-        sum->hi[k] = load_f64(lanes);
-    }
-}
-
-static ALWAYS_INLINE void sum_replace_f64(sum_f64 *sum, const sum_f64 *exact, ptrdiff_t n) {
-    (void)sum, (void)exact, (void)n;
 }
 
 static ALWAYS_INLINE void sum_join_f32(sum_f32 *sum, sum_f32 other) {
@@ -92,7 +64,7 @@ static ALWAYS_INLINE void sum_join_f64(sum_f64 *sum, sum_f64 other) {
     sum->lo[0] = add_f64(sum->lo[0], other.lo[0]);
 }
 
-/* Each lane's sum. That of an infinite one is NaN in the low part, which does not count. */
+/* Each lane's sum. The low part of an infinite one of float64 is NaN, and does not count. */
 static ALWAYS_INLINE void sum_halves_f32(const sum_f32 *sum, v_f64 *halves) {
     halves[0] = sum->hi[0];
     halves[1] = sum->hi[1];

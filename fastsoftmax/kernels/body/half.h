@@ -44,7 +44,8 @@ static inline void store_one_f16(uint16_t *p, float x) {
 
 /* float32 between float64 and a narrower type: what rounding leaves shows as an odd last bit, so that it does not
  * become a tie, and the number is rounded once (Boldo and Melquiond, "Emulation of FMA and correctly rounded sums:
- * proved algorithms using rounding to odd", IEEE Transactions on Computers 57, 2008). NaN stays one. */
+ * proved algorithms using rounding to odd", IEEE Transactions on Computers 57, 2008). What is past float32 becomes
+ * its largest number, which is past the narrower types. NaN stays one. */
 static inline float rounded_to_odd(double x) {
     const float nearest = (float)x;
     const double back = nearest;

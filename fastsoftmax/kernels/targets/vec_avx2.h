@@ -297,8 +297,9 @@ static ALWAYS_INLINE __m256i narrow_bf16(v_f32 x) {
     return _mm256_permute4x64_epi64(packed, 0xd8);
 }
 
-/* Up to four elements of 16 bits from the first ones of `count` on, in one number: loads and stores of single ones
- * would hold up those of the vector that they are in. What lies before `from` may be read. */
+/* Elements `from` to from + 3 of `count` at p, of 16 bits each, in one number: those past the last are 0, and are not
+ * stored. By few loads and stores: a vector's load would wait for the stores of single elements of it. Of the
+ * elements at p, others than these may be read. */
 static ALWAYS_INLINE uint64_t load_four(const uint16_t *p, ptrdiff_t from, ptrdiff_t count) {
     uint64_t four = 0;
     if (from + 4 <= count) {
@@ -321,7 +322,7 @@ static ALWAYS_INLINE void store_four(uint16_t *p, ptrdiff_t from, ptrdiff_t coun
         for (ptrdiff_t i = from; i < count; i++, four >>= 16) p[i] = (uint16_t)four;
 }
 
-/* In memory; and the first of them, as above, once for all who call it: they are long. */
+/* In memory; and the first `count` of them, as of float32. These are calls: they are long. */
 #define HAS_FIRST_HALVES
 #define DEFINE_HALVES(S)                                                                                             \
     static ALWAYS_INLINE v_f32 load_##S(const uint16_t *p) {                                                         \

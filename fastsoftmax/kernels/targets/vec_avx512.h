@@ -183,7 +183,7 @@ static ALWAYS_INLINE __m256i narrow_bf16(v_f32 x) {
     return _mm512_cvtepi32_epi16(_mm512_srli_epi32(result, 16));
 }
 
-/* In memory; and the first of them, as above. */
+/* In memory; and the first `count` of them, as of float32. */
 #define HAS_FIRST_HALVES
 #define DEFINE_HALVES(S)                                                                                             \
     static ALWAYS_INLINE v_f32 load_##S(const uint16_t *p) {                                                         \
