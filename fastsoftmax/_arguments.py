@@ -158,6 +158,8 @@ def check_where(name: str, where: Any, shape: tuple[int, ...]) -> Array:
             f"{name}() needs where to be an array of bool, but it has dtype {mask.dtype}: "
             "compare it or convert it first"
         )
+    if mask.shape == shape:
+        return mask
     try:
         return np.broadcast_to(mask, shape)
     except ValueError:

@@ -5,18 +5,17 @@ The arrays come checked; what is contiguous goes straight to the kernels, the re
 """
 
 cimport numpy as cnp
-from cpython.long cimport PyLong_AsLongAndOverflow
+from cpython.long cimport PyLong_AsLongAndOverflow, PyLong_CheckExact
 from cpython.pyport cimport PY_SSIZE_T_MAX
 from cython.parallel cimport prange, threadid
 from libc.stdlib cimport free
 
 from fastsoftmax._core cimport (
-    aligned, ceil_div, columns_of_tile, overlap, rows_of_tile, scratch, table, type_of,
+    SMALL, aligned, ceil_div, columns_of_tile, overlap, rows_of_tile, scratch, table, type_of,
 )
 from fastsoftmax._kernels cimport (
     FS_BACKWARD_SCRATCH,
     FS_ROWS_SCRATCH,
-    fs_backward_fn,
     fs_backward_kernels,
 )
 from fastsoftmax._threads cimport begin_team, end_team
@@ -36,53 +35,88 @@ cdef struct view:
     Py_ssize_t outer
     Py_ssize_t n
 
+# What a call computes.
+cdef struct Job:
+    const fs_backward_kernels *kernels
+    view g
+    view y
+    view out
+    Py_ssize_t outer, n, inner, itemsize
+
 
 cdef view _view(cnp.ndarray x) noexcept:
     return view(<char *> cnp.PyArray_DATA(x), cnp.PyArray_STRIDE(x, 0), cnp.PyArray_STRIDE(x, 1))
 
 
-cdef int _rows(
-    fs_backward_fn kernel, view g, view y, view out, Py_ssize_t rows, Py_ssize_t n,
-    Py_ssize_t itemsize, int threads
-) except -1:
+cdef void _tile_of_rows(
+    const Job *job, Py_ssize_t first, Py_ssize_t rows, void *memory
+) noexcept nogil:
+    job.kernels.rows(
+        job.g.data + first * job.g.outer, job.y.data + first * job.y.outer,
+        job.out.data + first * job.out.outer, rows, job.n, job.g.outer // job.itemsize,
+        job.y.outer // job.itemsize, job.out.outer // job.itemsize, memory)
+
+
+cdef int _rows(const Job *job, int threads) except -1:
     """Tiles of whole groups of rows."""
-    cdef bint is_large = rows * n * itemsize >= LARGE
-    cdef Py_ssize_t most = PY_SSIZE_T_MAX if is_large else STREAMED // itemsize - 1
-    cdef Py_ssize_t tile = rows_of_tile(rows, n, most, threads)
-    cdef Py_ssize_t tiles = ceil_div(rows, tile)
+    cdef bint is_large = job.outer * job.n * job.itemsize >= LARGE
+    cdef Py_ssize_t most = PY_SSIZE_T_MAX if is_large else STREAMED // job.itemsize - 1
+    cdef Py_ssize_t rows = job.outer
+    cdef Py_ssize_t tile = rows_of_tile(rows, job.n, most, threads)
     cdef Py_ssize_t i
     cdef void *memory = scratch(threads, FS_ROWS_SCRATCH)
-    for i in prange(tiles, num_threads=threads, use_threads_if=threads > 1,
-                    schedule="static", nogil=True):
-        kernel(g.data + i * tile * g.outer, y.data + i * tile * y.outer,
-               out.data + i * tile * out.outer, min(tile, rows - i * tile), n,
-               g.outer // itemsize, y.outer // itemsize, out.outer // itemsize,
-               aligned(memory) + threadid() * FS_ROWS_SCRATCH)
+    if rows * job.n <= SMALL:
+        _tile_of_rows(job, 0, rows, aligned(memory))
+    else:
+        for i in prange(ceil_div(rows, tile), num_threads=threads, use_threads_if=threads > 1,
+                        schedule="static", nogil=True):
+            _tile_of_rows(job, i * tile, min(tile, rows - i * tile),
+                          aligned(memory) + threadid() * FS_ROWS_SCRATCH)
     free(memory)
     return 0
 
 
-cdef int _columns(
-    fs_backward_fn kernel, view g, view y, view out, Py_ssize_t outer, Py_ssize_t n,
-    Py_ssize_t inner, Py_ssize_t itemsize, int threads
-) except -1:
+cdef void _tile_of_columns(
+    const Job *job, Py_ssize_t sample, Py_ssize_t first, Py_ssize_t columns, void *memory
+) noexcept nogil:
+    cdef Py_ssize_t place = first * job.itemsize
+    job.kernels.columns(
+        job.g.data + sample * job.g.outer + place, job.y.data + sample * job.y.outer + place,
+        job.out.data + sample * job.out.outer + place, columns, job.n, job.g.n // job.itemsize,
+        job.y.n // job.itemsize, job.out.n // job.itemsize, memory)
+
+
+cdef int _columns(const Job *job, int threads) except -1:
     """One strip of columns a tile."""
-    cdef Py_ssize_t tile = columns_of_tile(outer, n, inner, COLUMNS, threads)
+    cdef Py_ssize_t inner = job.inner
+    cdef Py_ssize_t tile = columns_of_tile(job.outer, job.n, inner, COLUMNS, threads)
     cdef Py_ssize_t strips = ceil_div(inner, tile)
     cdef Py_ssize_t i, first
     cdef void *memory = scratch(threads, FS_BACKWARD_SCRATCH)
-    for i in prange(
-        outer * strips, num_threads=threads, use_threads_if=threads > 1, schedule="static",
-        nogil=True
-    ):
-        first = i % strips * tile
-        kernel(g.data + i // strips * g.outer + first * itemsize,
-               y.data + i // strips * y.outer + first * itemsize,
-               out.data + i // strips * out.outer + first * itemsize,
-               min(tile, inner - first), n,
-               g.n // itemsize, y.n // itemsize, out.n // itemsize,
-               aligned(memory) + threadid() * FS_BACKWARD_SCRATCH)
+    if strips == 1 and job.outer * job.n * inner <= SMALL:
+        for i in range(job.outer):
+            _tile_of_columns(job, i, 0, inner, aligned(memory))
+    else:
+        for i in prange(
+            job.outer * strips, num_threads=threads, use_threads_if=threads > 1,
+            schedule="static", nogil=True
+        ):
+            first = i % strips * tile
+            _tile_of_columns(job, i // strips, first, min(tile, inner - first),
+                             aligned(memory) + threadid() * FS_BACKWARD_SCRATCH)
     free(memory)
+    return 0
+
+
+cdef int _run(const Job *job) except -1:
+    cdef int threads = begin_team(job.outer * job.n * job.inner)
+    try:
+        if job.inner == 1:
+            _rows(job, threads)
+        else:
+            _columns(job, threads)
+    finally:
+        end_team(threads)
     return 0
 
 
@@ -91,18 +125,11 @@ def _compute(int operation, cnp.ndarray g, cnp.ndarray y, cnp.ndarray out):
 
     Where inner is 1, the elements along n are adjacent, else those along inner.
     """
-    cdef const fs_backward_kernels *kernels = &table().backward[operation][type_of(y)]
-    cdef Py_ssize_t outer = cnp.PyArray_DIM(y, 0), n = cnp.PyArray_DIM(y, 1)
-    cdef Py_ssize_t inner = cnp.PyArray_DIM(y, 2), itemsize = cnp.PyArray_ITEMSIZE(y)
-    cdef view of_g = _view(g), of_y = _view(y), of_out = _view(out)
-    cdef int threads = begin_team(outer * n * inner)
-    try:
-        if inner == 1:
-            _rows(kernels.rows, of_g, of_y, of_out, outer, n, itemsize, threads)
-        else:
-            _columns(kernels.columns, of_g, of_y, of_out, outer, n, inner, itemsize, threads)
-    finally:
-        end_team(threads)
+    cdef Job job = Job(
+        &table().backward[operation][type_of(y)], _view(g), _view(y), _view(out),
+        cnp.PyArray_DIM(y, 0), cnp.PyArray_DIM(y, 1), cnp.PyArray_DIM(y, 2),
+        cnp.PyArray_ITEMSIZE(y))
+    _run(&job)
 
 
 cdef bint _apart(cnp.ndarray x, cnp.ndarray out) noexcept:
@@ -127,12 +154,13 @@ def _direct(int operation, object grad_output, object output, object dim, object
     None leaves all to `_gradients`, which says what is wrong with the arguments, if anything is.
     """
     cdef cnp.ndarray g, y, result
-    cdef Py_ssize_t outer = 1, inner = 1
+    cdef Job job
+    cdef Py_ssize_t outer = 1, inner = 1, n, itemsize
     cdef int ndim, i, overflow = 0
     cdef long axis
     if not (cnp.PyArray_CheckExact(grad_output) and cnp.PyArray_CheckExact(output)):
         return None
-    if (<object> dim).__class__ is not int:
+    if not PyLong_CheckExact(dim):
         return None
     g = <cnp.ndarray> grad_output
     y = <cnp.ndarray> output
@@ -158,6 +186,12 @@ def _direct(int operation, object grad_output, object output, object dim, object
         outer *= cnp.PyArray_DIM(y, i)
     for i in range(axis + 1, ndim):
         inner *= cnp.PyArray_DIM(y, i)
-    shape = outer, cnp.PyArray_DIM(y, axis), inner
-    _compute(operation, g.reshape(shape), y.reshape(shape), result.reshape(shape))
+    itemsize, n = cnp.PyArray_ITEMSIZE(y), cnp.PyArray_DIM(y, axis)
+    job = Job(
+        &table().backward[operation][type_of(y)],
+        view(<char *> cnp.PyArray_DATA(g), n * inner * itemsize, inner * itemsize),
+        view(<char *> cnp.PyArray_DATA(y), n * inner * itemsize, inner * itemsize),
+        view(<char *> cnp.PyArray_DATA(result), n * inner * itemsize, inner * itemsize),
+        outer, n, inner, itemsize)
+    _run(&job)
     return result

@@ -11,6 +11,7 @@ cdef enum:
     TILE = 16384       # elements: the least that one thread takes at a time
     GROUP = 4096       # elements: of rows that a kernel works on together
     ALIGNMENT = 64     # bytes: a vector, and a cache line
+    SMALL = 16384      # elements: a few microseconds, in which the GIL may stay
     FAR = 1048576      # bytes: what crosses more leaves the caches before it is wanted again
     NEXT_SAMPLE = 262144  # bytes: the most of columns that is fetched while others are worked on
 

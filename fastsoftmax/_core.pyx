@@ -8,7 +8,7 @@ of ``_loops.pxi`` cut into tiles and share among threads.
 import os
 
 cimport numpy as cnp
-from cpython.long cimport PyLong_AsLongAndOverflow
+from cpython.long cimport PyLong_AsLongAndOverflow, PyLong_CheckExact
 from libc.stdint cimport SIZE_MAX, uint16_t, uintptr_t
 from libc.string cimport memcpy
 
@@ -38,7 +38,6 @@ cdef extern from *:
     const char *FS_COMPILER
 
 cdef enum:
-    SMALL = 16384      # elements: a few microseconds, in which the GIL may stay
     PLACED = 65536     # bytes: results from here on are put where stores to them are quickest
 
 # The table in use. Chosen once at import; tests switch it.
@@ -175,7 +174,13 @@ def _compute(int operation, cnp.ndarray x, cnp.ndarray y):
     the elements along n are adjacent (in rows of up to `_layout.GATHERED_ROW` bytes, those of x may
     lie in any steps), else those along inner.
     """
-    cdef int threads = begin_team(cnp.PyArray_SIZE(x))
+    cdef int threads
+    if (cnp.PyArray_SIZE(x) <= SMALL and cnp.PyArray_IS_C_CONTIGUOUS(x)
+            and cnp.PyArray_IS_C_CONTIGUOUS(y)):
+        _small(<fs_operation> operation, type_of(x), x, y, cnp.PyArray_DIM(x, 0),
+               cnp.PyArray_DIM(x, 1), cnp.PyArray_DIM(x, 2))
+        return
+    threads = begin_team(cnp.PyArray_SIZE(x))
     try:
         _run_team(<fs_operation> operation, type_of(x), x, y, threads)
     finally:
@@ -237,7 +242,7 @@ cdef object _direct(fs_operation operation, object input, object dim, bint keepd
     cdef long axis
     cdef bint whole_rows, one_tile
     cdef LongRows job
-    if not cnp.PyArray_CheckExact(input) or (<object> dim).__class__ is not int:
+    if not cnp.PyArray_CheckExact(input) or not PyLong_CheckExact(dim):
         return None
     x = <cnp.ndarray> input
     type = type_of(x)
@@ -283,12 +288,12 @@ cdef object _direct(fs_operation operation, object input, object dim, bint keepd
             cnp.PyArray_DATA(x) != cnp.PyArray_DATA(y) or operation == FS_LOGSUMEXP
         ):
             return None
+    if size <= SMALL:
+        _small(operation, type, x, y, outer, n, inner)
+        return y
     whole_rows = inner == 1 and n <= LONG_ROW
     # scratch memory on the stack does
     one_tile = whole_rows and fs_rows_scratch(operation, <fs_type> type, n) <= FS_ROWS_SCRATCH
-    if one_tile and size <= SMALL:
-        _one_tile(operation, type, x, y, outer, n)
-        return y
     threads = begin_team(1 if whole_rows and outer == 1 else size)  # one row, one thread
     try:
         last = 1 if operation == FS_LOGSUMEXP else n
@@ -307,16 +312,6 @@ cdef object _direct(fs_operation operation, object input, object dim, bint keepd
     finally:
         end_team(threads)
     return y
-
-
-cdef void _one_tile(
-    fs_operation operation, int type, cnp.ndarray x, cnp.ndarray y, Py_ssize_t rows, Py_ssize_t n
-) noexcept nogil:
-    """All rows in one call, where no team is worth it."""
-    cdef char memory[FS_ROWS_SCRATCH + ALIGNMENT]
-    _table.kernels[<int> operation][type].rows(
-        cnp.PyArray_DATA(x), cnp.PyArray_DATA(y), rows, n,
-        n, 1 if operation == FS_LOGSUMEXP else n, aligned(memory), NULL)
 
 
 def softmax(input, dim=None, int _stacklevel=3, dtype=None, *, out=None, where=None):

@@ -171,6 +171,11 @@ def _apply(operation: int, grad_output: Any, output: Any, dim: Any, out: Any) ->
     if y.ndim == 0:
         g, y = g.reshape(1), y.reshape(1)
     order = _layout._memory_order(y, dims)
+    if 0 < y.size <= _layout.SMALL and dtype.char != "g":
+        result = _compute_small(operation, g, y, dims, order, dtype).reshape(np.shape(output))
+        if out is not None:
+            out.view(np.ndarray)[...] = result
+        return result if out is None else out
     if out is None:
         empty = _core._empty([y.shape[axis] for axis in order], dtype, y)
         result = empty.transpose(_layout._inverse(order))
@@ -192,6 +197,25 @@ def _operand(name: str, argument: str, value: Any) -> tuple[Array, np.dtype[Any]
         name, argument, value, f"fill it first, {argument}.filled(0)"
     )
     return array, _arguments.result_dtype(name, array.dtype, None)
+
+
+def _compute_small(
+    operation: int,
+    g: Array,
+    y: Array,
+    dims: tuple[int, ...],
+    order: list[int],
+    dtype: np.dtype[Any],
+) -> Array:
+    """The gradient of a few elements by way of copies, in the order of y, as `_layout` has it."""
+    with np.errstate(all="ignore"), _core._DefaultEnvironment():
+        gathered, source = (np.array(array.transpose(order), dtype, order="C") for array in (g, y))
+    outer, inner = _layout._groups(order, dims)
+    sizes = source.shape
+    shape = math.prod(sizes[:outer]), math.prod(sizes[outer:inner]), math.prod(sizes[inner:])
+    rows = gathered.reshape(shape)
+    _backward._compute(operation, rows, source.reshape(shape), rows)
+    return gathered.transpose(_layout._inverse(order))
 
 
 def _compute_in_place(

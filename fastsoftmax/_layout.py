@@ -20,10 +20,13 @@ from fastsoftmax._arguments import LOGSUMEXP, NAMES, Array
 
 SOFTMAX, LOG_SOFTMAX, SOFTMIN = range(3)
 
+FILLS = {SOFTMAX: 0.0, SOFTMIN: 0.0, LOG_SOFTMAX: -np.inf}  # what results of absent elements are
+
 Box = tuple[slice, ...]
 
 TILE_BYTES = 1 << 19
 PART = 1 << 14  # elements, as in _core
+SMALL = 1 << 14  # elements, as in _core: of these a copy is quicker than a look at their strides
 GATHERED_ROW = 1 << 19  # bytes: the longest row that the kernels gather
 LEAST_PART = 64  # a part of a row is padded to this many elements
 
@@ -65,6 +68,14 @@ def apply(
     if where is not None:
         where = _arguments.check_where(name, where, x.shape)
 
+    has_kernels = target.char in "efd" or bfloat16
+    if has_kernels and 0 < x.size <= SMALL:
+        y = _compute_small(operation, x, dims, target, where).reshape(shape)
+        if out is None:
+            return y
+        out.view(np.ndarray)[...] = y
+        return out
+
     given = out
     if out is not None:
         out = out.view(np.ndarray)  # a subclass may reshape and slice in its own way
@@ -97,7 +108,7 @@ def apply(
             where is None
             and x.dtype == target
             and y.dtype == target
-            and (target.char in "efd" or bfloat16)
+            and has_kernels
             and _compute_in_place(operation, x, y, dims, order)
         )
         if not direct:
@@ -110,6 +121,40 @@ def apply(
     if operation == LOGSUMEXP and not keepdim:
         return y.reshape(shape)
     return y
+
+
+def _compute_small(
+    operation: int, x: Array, dims: tuple[int, ...], target: np.dtype[Any], where: Array | None
+) -> Array:
+    """The result of a few elements, in the order of theirs, by way of a copy; `dims` are kept."""
+    order = _memory_order(x, dims)
+    in_order = order == list(range(x.ndim))
+    xt = x if in_order else x.transpose(order)
+    absent = None
+    if x.dtype == target:
+        source = np.array(xt, order="C")
+    else:
+        with np.errstate(all="ignore"), _core._DefaultEnvironment():
+            source = np.array(xt, target, order="C")
+    if where is not None:
+        absent = ~(where if in_order else where.transpose(order))
+        np.copyto(source, np.inf if operation == SOFTMIN else -np.inf, where=absent)
+    first, last = _groups(order, dims)
+    sizes = source.shape
+    shape = (
+        math.prod(sizes[:first]),
+        math.prod(sizes[first:last]),
+        math.prod(sizes[last:]),
+    )
+    if operation == LOGSUMEXP:
+        result = np.empty((*sizes[:first], *(1,) * len(dims), *sizes[last:]), target)
+        _core._compute(operation, source.reshape(shape), result.reshape(shape[0], 1, shape[2]))
+    else:
+        result, rows = source, source.reshape(shape)
+        _core._compute(operation, rows, rows)
+        if absent is not None:
+            np.copyto(result, FILLS[operation], where=absent)
+    return result if in_order else result.transpose(_inverse(order))
 
 
 def _zero_dimensional(operation: int, x: Array, target: np.dtype[Any], out: Any, where: Any) -> Any:
@@ -157,7 +202,9 @@ def _by_reference(
 
 def _memory_order(x: Array, dims: Sequence[int]) -> list[int]:
     """The axes as they lie in memory, outermost first; `dims` side by side, last if need be."""
-    order = sorted(range(x.ndim), key=lambda axis: -abs(x.strides[axis]))
+    order = sorted(range(x.ndim), key=[-abs(stride) for stride in x.strides].__getitem__)
+    if len(dims) == 1 and x.shape[dims[0]] > 1:
+        return order
     places = [place for place, axis in enumerate(order) if axis in dims and x.shape[axis] > 1]
     between = order[places[0] : places[-1] + 1] if places else []
     if any(axis not in dims and x.shape[axis] > 1 for axis in between):
@@ -173,7 +220,7 @@ def _memory_order(x: Array, dims: Sequence[int]) -> list[int]:
 
 def _groups(order: Sequence[int], dims: Sequence[int]) -> tuple[int, int]:
     """How many axes of `order` are outer, and how many outer or in dims."""
-    outer = next((place for place, axis in enumerate(order) if axis in dims), len(order))
+    outer = min(map(order.index, dims))
     return outer, outer + len(dims)
 
 
@@ -250,7 +297,7 @@ def _compute_by_tiles(
     room = TILE_BYTES // work.itemsize
     n = math.prod(xt.shape[outer:inner])
     absent = np.inf if operation == SOFTMIN else -np.inf
-    fill = {SOFTMAX: 0, SOFTMIN: 0, LOG_SOFTMAX: -np.inf}.get(operation)
+    fill = FILLS.get(operation)
     tile = np.empty(max(room, LEAST_PART), work)
     if n > room:
         for box in _boxes(xt.shape, outer, inner, 1):

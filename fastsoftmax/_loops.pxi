@@ -1,4 +1,5 @@
-# The loops over tiles, included by _core.pyx: rows, rows to be gathered, columns, long rows.
+# The loops over tiles, included by _core.pyx: what is small, rows, rows to be gathered, columns,
+# long rows.
 #
 # The views may have any row strides; the elements of a row, or the columns beside each other, are
 # adjacent. A row's bits depend neither on its tile nor on its thread.
@@ -52,6 +53,41 @@ cdef void *scratch(int threads, Py_ssize_t size) except NULL:
     if memory == NULL:
         raise MemoryError(f"no memory for {threads} threads' scratch space of {size} bytes")
     return memory
+
+
+cdef void _one_tile(
+    fs_operation operation, int type, cnp.ndarray x, cnp.ndarray y, Py_ssize_t rows, Py_ssize_t n
+) noexcept nogil:
+    """All rows in one call, where no team is worth it."""
+    cdef char memory[FS_ROWS_SCRATCH + ALIGNMENT]
+    _table.kernels[<int> operation][type].rows(
+        cnp.PyArray_DATA(x), cnp.PyArray_DATA(y), rows, n,
+        n, 1 if operation == FS_LOGSUMEXP else n, aligned(memory), NULL)
+
+
+cdef int _small(
+    fs_operation operation, int type, cnp.ndarray x, cnp.ndarray y, Py_ssize_t outer, Py_ssize_t n,
+    Py_ssize_t inner
+) except -1:
+    """At most SMALL elements that lie as (outer, n, inner), by the calling thread, with the GIL."""
+    cdef const fs_kernels *kernels = &_table.kernels[<int> operation][type]
+    cdef const char *from_ = <const char *> cnp.PyArray_DATA(x)
+    cdef char *to = <char *> cnp.PyArray_DATA(y)
+    cdef Py_ssize_t size = cnp.PyArray_ITEMSIZE(x), last = 1 if operation == FS_LOGSUMEXP else n
+    cdef Py_ssize_t needed = fs_rows_scratch(operation, <fs_type> type, n), i
+    cdef void *memory
+    if inner == 1 and needed <= FS_ROWS_SCRATCH:
+        _one_tile(operation, type, x, y, outer, n)
+        return 0
+    memory = scratch(1, needed if inner == 1 else strip_scratch(n, inner, size))
+    if inner == 1:
+        kernels.rows(from_, to, outer, n, n, last, aligned(memory), NULL)
+    else:  # so few columns are one strip
+        for i in range(outer):
+            kernels.columns(from_ + i * n * inner * size, to + i * last * inner * size, inner, n,
+                            inner, inner, aligned(memory), 0)
+    free(memory)
+    return 0
 
 
 cdef int _rows(

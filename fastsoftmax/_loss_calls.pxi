@@ -9,7 +9,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
 from fastsoftmax._core cimport (
-    TILE, aligned, ceil_div, columns_of_tile, rows_of_tile, scratch, table,
+    SMALL, TILE, aligned, ceil_div, columns_of_tile, rows_of_tile, scratch, table,
 )
 from fastsoftmax._kernels cimport (
     FS_F32, FS_ROWS_SCRATCH, FS_SCRATCH, fpenv_enter, fpenv_leave, fs_fpenv, fs_lines,
@@ -118,7 +118,7 @@ cdef void _divide(Job *job, int threads) noexcept nogil:
         most = min(most, ceil_div(WIDENED, n))
     job.group = job.strips = 1
     if job.inner == 1:
-        job.width = min(most, ceil_div(TILE, group * n) * group)
+        job.width = min(most, ceil_div(TILE, group * n) * group, job.samples)
         if is_gradient:  # more long rows than one, so that one is begun while another is ended
             job.width = rows_of_tile(job.samples, n, PY_SSIZE_T_MAX, threads)
             job.width = ceil_div(job.width, ceil_div(job.width, most))
@@ -401,6 +401,14 @@ cdef int _run(Job *job, Sums *total, int threads) except -1:
     _divide(job, threads)
     tiles = ceil_div(job.calls, job.together)
     memory = scratch(threads, job.room)
+    if tiles == 1:  # which OpenMP and the GIL would keep longer than it takes
+        if job.samples * job.n * job.inner <= SMALL:
+            _tile(job, 0, _room(job, memory, 0), total)
+        else:
+            with nogil:
+                _tile(job, 0, _room(job, memory, 0), total)
+        free(memory)
+        return 0
     sums = <Sums *> malloc(min(tiles, <Py_ssize_t> BATCH) * sizeof(Sums))
     if sums == NULL:
         free(memory)

@@ -6,6 +6,9 @@ in the order of the tiles, so that no bit depends on the number of threads.
 """
 
 cimport numpy as cnp
+from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
+from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_CheckExact
+from cpython.unicode cimport PyUnicode_CheckExact
 from libc.math cimport NAN
 from libc.stdint cimport int64_t
 
@@ -25,12 +28,14 @@ REDUCTIONS = ("mean", "none", "sum")
 NUMBERS = (np.float64, np.float32, np.float16)
 
 cdef enum:
-    COPIED = 16384  # classes of another type that are brought to int64 at once
+    COPIED = 16384  # elements of another type or in another order that are brought at once
 
 
 cdef Job _job(cnp.ndarray x, object weight, double label_smoothing):
+    """That of logits (N, C, ...)."""
     cdef Job job
     cdef cnp.ndarray w
+    cdef int axis
     job.kernels = &table().losses[type_of(x)]
     job.x = <const char *> cnp.PyArray_DATA(x)
     job.p = job.losses = job.out = NULL
@@ -40,7 +45,9 @@ cdef Job _job(cnp.ndarray x, object weight, double label_smoothing):
     job.wide = 0
     job.one_scale = 1
     job.ignore = 0
-    job.samples, job.n, job.inner = x.shape[0], x.shape[1], x.shape[2]
+    job.samples, job.n, job.inner = x.shape[0], x.shape[1], 1
+    for axis in range(2, cnp.PyArray_NDIM(x)):
+        job.inner *= x.shape[axis]
     job.itemsize = cnp.PyArray_ITEMSIZE(x)
     job.ahead = next_sample(job.samples, job.n, job.inner, job.itemsize)
     job.keep = 1 - label_smoothing
@@ -88,10 +95,23 @@ cdef object _as_weights(object weight):
         fpenv_leave(callers)
 
 
+cdef object _as_logits(object input):
+    """Few logits, or probabilities, in another order of memory, as the kernels take them."""
+    cdef cnp.ndarray x
+    if not cnp.PyArray_CheckExact(input):
+        return input
+    x = input
+    if (cnp.PyArray_ISCARRAY_RO(x) or type_of(x) < 0 or not cnp.PyArray_ISNOTSWAPPED(x)
+            or cnp.PyArray_SIZE(x) > COPIED):
+        return input
+    return input.copy()
+
+
 cdef object _as_classes(object target):
     """Few classes of another type of integers, or that lie apart, as the kernels take them.
 
-    Not of uint64, of whose numbers int64 has not all: a larger one would become another class.
+    Probabilities too. Not of uint64, of whose numbers int64 has not all: a larger one would become
+    another class.
     """
     cdef cnp.ndarray t
     cdef int type
@@ -99,7 +119,9 @@ cdef object _as_classes(object target):
         return target
     t = target
     type = cnp.PyArray_TYPE(t)
-    if not cnp.PyTypeNum_ISINTEGER(type) or cnp.PyArray_SIZE(t) > COPIED:
+    if not cnp.PyTypeNum_ISINTEGER(type):
+        return _as_logits(target)
+    if cnp.PyArray_SIZE(t) > COPIED:
         return target
     if cnp.PyTypeNum_ISUNSIGNED(type) and cnp.PyArray_ITEMSIZE(t) == sizeof(int64_t):
         return target
@@ -109,7 +131,7 @@ cdef object _as_classes(object target):
 cdef object _as_number(object value):
     """A float, from one or from NumPy's; None of anything else."""
     cdef fs_fpenv callers
-    if value.__class__ is float:
+    if PyFloat_CheckExact(value):
         return value
     if not (value.__class__ in NUMBERS or cnp.PyArray_CheckExact(value)
             and cnp.PyArray_NDIM(<cnp.ndarray> value) == 0 and type_of(value) >= 0):
@@ -121,7 +143,9 @@ cdef object _as_number(object value):
         fpenv_leave(callers)
 
 
-cdef bint _is_target(cnp.ndarray x, cnp.ndarray t, bint of_logits, object ignore_index) noexcept:
+cdef bint _is_target(
+    cnp.ndarray x, cnp.ndarray t, bint of_logits, int64_t ignore_index
+) noexcept:
     """Whether t are probabilities, of x's shape and type, or int64 classes of its lines."""
     cdef int axis, ndim = cnp.PyArray_NDIM(x)
     if cnp.PyArray_NDIM(t) == ndim:
@@ -146,28 +170,33 @@ cdef bint _directly(
     """
     cdef cnp.ndarray x, t
     cdef fs_fpenv callers
+    cdef int overflow
+    cdef int64_t ignored
     if not (cnp.PyArray_CheckExact(input) and cnp.PyArray_CheckExact(target)
-            and (<object> ignore_index).__class__ is int and -2**63 <= ignore_index < 2**63
-            and (<object> reduction).__class__ is str and reduction in REDUCTIONS
-            and (<object> label_smoothing).__class__ is float and 0 <= label_smoothing <= 1):
+            and PyLong_CheckExact(ignore_index)
+            and PyUnicode_CheckExact(reduction) and reduction in REDUCTIONS
+            and PyFloat_CheckExact(label_smoothing)
+            and 0 <= PyFloat_AS_DOUBLE(label_smoothing) <= 1):
         return False
+    ignored = PyLong_AsLongLongAndOverflow(ignore_index, &overflow)
     x, t = input, target
-    if not (type_of(x) >= 0 and cnp.PyArray_NDIM(x) >= 2 and cnp.PyArray_SIZE(x) > 0
+    if not (not overflow and type_of(x) >= 0
+            and cnp.PyArray_NDIM(x) >= 2 and cnp.PyArray_SIZE(x) > 0
             and cnp.PyArray_ISCARRAY_RO(x) and cnp.PyArray_ISCARRAY_RO(t)
-            and _is_target(x, t, of_logits, ignore_index)):
+            and _is_target(x, t, of_logits, ignored)):
         return False
     if weight is not None and not _are_weights(weight, x.shape[1]):
         return False
     callers = fpenv_enter()
     try:
-        job[0] = _job(x.reshape(x.shape[0], x.shape[1], -1), weight, label_smoothing)
+        job[0] = _job(x, weight, PyFloat_AS_DOUBLE(label_smoothing))
     finally:
         fpenv_leave(callers)
     if cnp.PyArray_NDIM(t) == cnp.PyArray_NDIM(x):
         job.p = <const char *> cnp.PyArray_DATA(t)
     else:
         job.target = <const int64_t *> cnp.PyArray_DATA(t)
-        job.ignore = ignore_index
+        job.ignore = ignored
     job.picks = not of_logits
     return True
 
@@ -188,7 +217,7 @@ def direct_loss(
     cdef double value, weights
     cdef bint mean, each
     cdef int type, axis, ndim = 0
-    weight, target = _as_weights(weight), _as_classes(target)
+    input, weight, target = _as_logits(input), _as_weights(weight), _as_classes(target)
     if not _directly(input, target, weight, ignore_index, reduction, label_smoothing, of_logits,
                      &job):
         return None
@@ -234,7 +263,6 @@ def direct_gradient(
     cdef cnp.ndarray x, y
     cdef Job job
     cdef fs_fpenv callers
-    cdef Py_ssize_t i
     cdef double total
     cdef bint mean, in_range
     cdef object scale = _as_number(grad_output)
@@ -247,7 +275,7 @@ def direct_gradient(
         return None
     x = input
     if out is None:
-        y = _empty(tuple(x.shape[i] for i in range(cnp.PyArray_NDIM(x))), x.dtype, x)
+        y = _empty(input.shape, input.dtype, x)
     else:
         if not (cnp.PyArray_CheckExact(out) and _may_take(out, x, target, weight)):
             return None

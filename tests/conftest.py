@@ -7,7 +7,7 @@ import hypothesis
 import pytest
 
 import fastsoftmax
-from fastsoftmax import _core
+from fastsoftmax import _core, _layout
 
 hypothesis.settings.register_profile(
     "fastsoftmax", deadline=None, derandomize=True, max_examples=60
@@ -30,6 +30,16 @@ def isa(request):
     former = _core._use_isa(request.param)
     yield request.param
     _core._use_isa(former)
+
+
+@pytest.fixture(scope="module", params=["at once", "as large ones"])
+def small(request):
+    """Small arrays as `_layout` takes them, and then as if they were large."""
+    former = _layout.SMALL
+    if request.param == "as large ones":
+        _layout.SMALL = 0
+    yield
+    _layout.SMALL = former
 
 
 @pytest.fixture

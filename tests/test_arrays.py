@@ -11,6 +11,8 @@ import inputs
 import oracle
 from checks import OPS, assert_exact, call, each_isa, same_bits
 
+pytestmark = pytest.mark.usefixtures("small")
+
 SIMPLE = ("float32", "float64", "float16")
 
 

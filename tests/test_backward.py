@@ -21,7 +21,7 @@ from paths import PATHS
 OPS = ("softmax_backward", "log_softmax_backward")
 NAN, INF = float("nan"), float("inf")
 
-pytestmark = pytest.mark.parametrize("op", OPS)
+pytestmark = [pytest.mark.parametrize("op", OPS), pytest.mark.usefixtures("small")]
 
 
 def call(op, g, y, dim=-1, **keywords):

@@ -10,6 +10,8 @@ import inputs
 from checks import OPS, assert_exact, call, same_bits
 from fastsoftmax import _reference
 
+pytestmark = pytest.mark.usefixtures("small")
+
 ELEMENTWISE = ("softmax", "log_softmax", "softmin")
 INTEGERS = ("bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
 REFUSED = {

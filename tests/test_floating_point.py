@@ -11,6 +11,8 @@ import public
 from checks import FLOATS, OPS, call, same_bits
 from subprocesses import run_python
 
+pytestmark = pytest.mark.usefixtures("small")
+
 MODES = ("flush", "upward", "downward", "to zero")
 SHAPES = (
     ((21, 10), -1),

@@ -10,8 +10,9 @@ import fastsoftmax.functional as F
 import inputs
 import oracle
 from checks import FLOATS, OPS, assert_exact, call, same_bits
+from fastsoftmax import _layout
 
-pytestmark = pytest.mark.usefixtures("isa")
+pytestmark = pytest.mark.usefixtures("isa", "small")
 
 LENGTHS = (1, 2, 3, 5, 17, 64, 100, 1000)
 DIMS_OF_4D = [
@@ -44,6 +45,32 @@ def _exact_4d(op, dtype, dim):
 def _exact_tall(op, dtype, shape, dim):
     x = inputs.normal(dtype, shape, seed=9)
     return x, oracle.exact(op, x, dim)
+
+
+def _views(x):
+    """One array of these numbers for each way it may lie in memory."""
+    for order in itertools.permutations(range(x.ndim)):
+        back = np.argsort(order)
+        for step in (1, -1, 2):
+            shape = [x.shape[axis] * abs(step) for axis in order]
+            y = np.empty(shape, x.dtype)[(slice(None, None, step),) * x.ndim].transpose(back)
+            y[...] = x
+            yield y
+
+
+@pytest.mark.parametrize("dtype", [*FLOATS, "int32"])
+@pytest.mark.parametrize("op", OPS)
+def test_small_arrays_have_the_bits_of_large_ones(op, dtype, monkeypatch):
+    for shape in ((7,), (5, 18), (3, 5, 40)):
+        for x in _views(inputs.normal("float32", shape, seed=1, scale=30.0).astype(dtype)):
+            for dim in (*range(x.ndim), tuple(range(x.ndim))):
+                for options in ({}, {"where": x > -20}):
+                    results = []
+                    for size in (x.size, 0):
+                        monkeypatch.setattr(_layout, "SMALL", size)
+                        results.append(call(op, x, dim, **options))
+                    assert same_bits(*results), (x.strides, dim)
+                    assert results[0].strides == results[1].strides, (x.strides, dim)
 
 
 @pytest.mark.parametrize("length", LENGTHS)

@@ -11,8 +11,19 @@ import fastsoftmax
 import fastsoftmax.functional as F
 import inputs
 from checks import each_isa, same_bits
+from fastsoftmax import _loss_kernels
 from losses import NAMES, assert_within, call, problem
 from subprocesses import run_python
+
+
+@pytest.fixture(scope="module", params=["straight to the kernels", "by blocks"], autouse=True)
+def way(request):
+    """As a call chooses it, and then as if nothing went straight to the kernels."""
+    former = _loss_kernels.direct_loss, _loss_kernels.direct_gradient
+    if request.param == "by blocks":
+        _loss_kernels.direct_loss = _loss_kernels.direct_gradient = lambda *arguments: None
+    yield
+    _loss_kernels.direct_loss, _loss_kernels.direct_gradient = former
 
 
 def _unaligned(x):

@@ -8,6 +8,8 @@ import pytest
 import inputs
 from checks import OPS, call, same_bits
 
+pytestmark = pytest.mark.usefixtures("small")
+
 ELEMENTWISE = ("softmax", "log_softmax", "softmin")
 LAYOUTS = {  # an array of a shape, made to lie in memory in some way
     "contiguous": lambda shape, dtype: np.empty(shape, dtype),

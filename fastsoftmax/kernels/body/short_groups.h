@@ -5,7 +5,8 @@
  *
  * Included once for each such type; see body.h. */
 
-/* column[j] = element j of each row, negated or not; the lanes of absent rows hold 0. */
+/* column[j] = element j of each row, negated or not. The lanes of absent rows hold 0, or what a single row has: a
+ * vector stored at once is there for the load that follows, one that is put together of parts is waited for. */
 static NEVER_INLINE void T(gather_rows)(const T(elem) *x, ptrdiff_t rows, ptrdiff_t n, ptrdiff_t stride,
                                         T(elem) *column, int negate) {
     enum { W = T(LANES), B = T(BLOCK) };
@@ -16,6 +17,10 @@ static NEVER_INLINE void T(gather_rows)(const T(elem) *x, ptrdiff_t rows, ptrdif
             T(load_transposed)(x + at, stride, block);
             for (int k = 0; k < B; k++) T(store)(column + (at + k) * W, negate ? T(neg)(block[k]) : block[k]);
         }
+        return;
+    }
+    if (rows == 1) {
+        for (ptrdiff_t j = 0; j < n; j++) T(store)(column + j * W, T(set1)(negate ? -x[j] : x[j]));
         return;
     }
     for (ptrdiff_t j = 0; j < n; j++) {
