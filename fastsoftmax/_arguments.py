@@ -20,7 +20,8 @@ DEVICES = {2: "CUDA", 4: "OpenCL", 7: "Vulkan", 8: "Metal", 10: "ROCm", 14: "one
 
 def is_dask(value: Any) -> bool:
     """Whether this is of dask, told without importing dask."""
-    return type(value).__module__.partition(".")[0] == "dask"
+    kind = type(value)
+    return kind is not np.ndarray and kind.__module__.partition(".")[0] == "dask"
 
 
 def as_array(name: str, input: Any) -> Array:

@@ -118,7 +118,7 @@ cdef void _divide(Job *job, int threads) noexcept nogil:
         most = min(most, ceil_div(WIDENED, n))
     job.group = job.strips = 1
     if job.inner == 1:
-        job.width = min(most, ceil_div(TILE, group * n) * group, job.samples)
+        job.width = min(most, ceil_div(TILE, group * n) * group, ceil_div(job.samples, 16) * 16)
         if is_gradient:  # more long rows than one, so that one is begun while another is ended
             job.width = rows_of_tile(job.samples, n, PY_SSIZE_T_MAX, threads)
             job.width = ceil_div(job.width, ceil_div(job.width, most))
