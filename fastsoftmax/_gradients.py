@@ -72,8 +72,9 @@ def softmax_backward(
     of the sum of the absolute terms ``y * (abs(g) + sum(abs(g * y)))``; float64 products ``g * y``
     below 2**-969 may lose digits. `output` need not be a softmax: NaN, infinities and overflow are
     what the formula makes of them. A row's bits depend on the row alone: not on its neighbours, nor
-    on the number of threads. Nothing of the arrays' size is built beside the result. Source: the
-    derivative of `torch.nn.functional.softmax`, PyTorch 2.13.
+    on the number of threads. Nothing of the arrays' size is built beside the result, but copies of
+    up to 16384 elements that do not lie end to end. Source: the derivative of
+    `torch.nn.functional.softmax`, PyTorch 2.13.
 
     Examples
     --------
@@ -172,9 +173,10 @@ def _apply(operation: int, grad_output: Any, output: Any, dim: Any, out: Any) ->
         g, y = g.reshape(1), y.reshape(1)
     order = _layout._memory_order(y, dims)
     if 0 < y.size <= _layout.SMALL and dtype.char != "g":
-        result = _compute_small(operation, g, y, dims, order, dtype).reshape(np.shape(output))
-        if out is not None:
-            out.view(np.ndarray)[...] = result
+        with np.errstate(all="ignore"), _core._DefaultEnvironment():
+            result = _compute_small(operation, g, y, dims, order, dtype).reshape(np.shape(output))
+            if out is not None:
+                out.view(np.ndarray)[...] = result
         return result if out is None else out
     if out is None:
         empty = _core._empty([y.shape[axis] for axis in order], dtype, y)
@@ -208,14 +210,20 @@ def _compute_small(
     dtype: np.dtype[Any],
 ) -> Array:
     """The gradient of a few elements by way of copies, in the order of y, as `_layout` has it."""
-    with np.errstate(all="ignore"), _core._DefaultEnvironment():
-        gathered, source = (np.array(array.transpose(order), dtype, order="C") for array in (g, y))
+    gathered, source = (_gathered(array.transpose(order), dtype) for array in (g, y))
     outer, inner = _layout._groups(order, dims)
     sizes = source.shape
     shape = math.prod(sizes[:outer]), math.prod(sizes[outer:inner]), math.prod(sizes[inner:])
     rows = gathered.reshape(shape)
     _backward._compute(operation, rows, source.reshape(shape), rows)
     return gathered.transpose(_layout._inverse(order))
+
+
+def _gathered(x: Array, dtype: np.dtype[Any]) -> Array:
+    """A copy, contiguous and of that type."""
+    copy: Array = _core._empty(x.shape, dtype, x)
+    np.copyto(copy, x, casting="unsafe")
+    return copy
 
 
 def _compute_in_place(

@@ -70,11 +70,11 @@ def apply(
 
     has_kernels = target.char in "efd" or bfloat16
     if has_kernels and 0 < x.size <= SMALL:
-        y = _compute_small(operation, x, dims, target, where).reshape(shape)
-        if out is None:
-            return y
-        out.view(np.ndarray)[...] = y
-        return out
+        with np.errstate(all="ignore"), _core._DefaultEnvironment():
+            y = _compute_small(operation, x, dims, target, where).reshape(shape)
+            if out is not None:
+                out.view(np.ndarray)[...] = y
+        return y if out is None else out
 
     given = out
     if out is not None:
@@ -131,11 +131,8 @@ def _compute_small(
     in_order = order == list(range(x.ndim))
     xt = x if in_order else x.transpose(order)
     absent = None
-    if x.dtype == target:
-        source = np.array(xt, order="C")
-    else:
-        with np.errstate(all="ignore"), _core._DefaultEnvironment():
-            source = np.array(xt, target, order="C")
+    source: Array = _core._empty(xt.shape, target, xt)
+    np.copyto(source, xt, casting="unsafe")
     if where is not None:
         absent = ~(where if in_order else where.transpose(order))
         np.copyto(source, np.inf if operation == SOFTMIN else -np.inf, where=absent)
@@ -147,7 +144,8 @@ def _compute_small(
         math.prod(sizes[last:]),
     )
     if operation == LOGSUMEXP:
-        result = np.empty((*sizes[:first], *(1,) * len(dims), *sizes[last:]), target)
+        kept = (*sizes[:first], *(1,) * len(dims), *sizes[last:])
+        result: Array = _core._empty(kept, target, xt)
         _core._compute(operation, source.reshape(shape), result.reshape(shape[0], 1, shape[2]))
     else:
         result, rows = source, source.reshape(shape)

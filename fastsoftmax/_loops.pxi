@@ -82,7 +82,7 @@ cdef int _small(
     memory = scratch(1, needed if inner == 1 else strip_scratch(n, inner, size))
     if inner == 1:
         kernels.rows(from_, to, outer, n, n, last, aligned(memory), NULL)
-    else:  # so few columns are one strip
+    else:  # scratch memory has room for so few columns at once
         for i in range(outer):
             kernels.columns(from_ + i * n * inner * size, to + i * last * inner * size, inner, n,
                             inner, inner, aligned(memory), 0)

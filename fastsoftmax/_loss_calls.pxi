@@ -118,7 +118,8 @@ cdef void _divide(Job *job, int threads) noexcept nogil:
         most = min(most, ceil_div(WIDENED, n))
     job.group = job.strips = 1
     if job.inner == 1:
-        job.width = min(most, ceil_div(TILE, group * n) * group, ceil_div(job.samples, 16) * 16)
+        job.width = min(most, ceil_div(TILE, group * n) * group,
+                        ceil_div(job.samples, 16) * 16)  # whole vectors, as memory has them
         if is_gradient:  # more long rows than one, so that one is begun while another is ended
             job.width = rows_of_tile(job.samples, n, PY_SSIZE_T_MAX, threads)
             job.width = ceil_div(job.width, ceil_div(job.width, most))
@@ -140,10 +141,10 @@ cdef void _divide(Job *job, int threads) noexcept nogil:
         job.calls = ceil_div(job.samples, job.group)
     job.together = 1 + TILE // (n * job.width * job.group)
     job.room = job.scratch + job.width * job.group * 7 * <Py_ssize_t> sizeof(double)
+    job.room = ceil_div(job.room, ALIGNMENT) * ALIGNMENT
     if widens:
         job.wide = n * (job.width if job.inner == 1 else _wide_step(job.width))
         job.wide = ceil_div(job.wide, ALIGNMENT) * ALIGNMENT
-        job.room = ceil_div(job.room, ALIGNMENT) * ALIGNMENT
         job.room += 3 * job.wide * <Py_ssize_t> sizeof(float)
 
 
@@ -401,7 +402,7 @@ cdef int _run(Job *job, Sums *total, int threads) except -1:
     _divide(job, threads)
     tiles = ceil_div(job.calls, job.together)
     memory = scratch(threads, job.room)
-    if tiles == 1:  # which OpenMP and the GIL would keep longer than it takes
+    if tiles == 1:  # no team, nor is the GIL let go for few: either takes longer than they do
         if job.samples * job.n * job.inner <= SMALL:
             _tile(job, 0, _room(job, memory, 0), total)
         else:

@@ -27,10 +27,6 @@ cnp.import_array()
 REDUCTIONS = ("mean", "none", "sum")
 NUMBERS = (np.float64, np.float32, np.float16)
 
-cdef enum:
-    COPIED = 16384  # elements of another type or in another order that are brought at once
-
-
 cdef Job _job(cnp.ndarray x, object weight, double label_smoothing):
     """That of logits (N, C, ...)."""
     cdef Job job
@@ -98,13 +94,18 @@ cdef object _as_weights(object weight):
 cdef object _as_logits(object input):
     """Few logits, or probabilities, in another order of memory, as the kernels take them."""
     cdef cnp.ndarray x
+    cdef fs_fpenv callers
     if not cnp.PyArray_CheckExact(input):
         return input
     x = input
     if (cnp.PyArray_ISCARRAY_RO(x) or type_of(x) < 0 or not cnp.PyArray_ISNOTSWAPPED(x)
-            or cnp.PyArray_SIZE(x) > COPIED):
+            or cnp.PyArray_SIZE(x) > SMALL):
         return input
-    return input.copy()
+    callers = fpenv_enter()
+    try:
+        return input.copy()
+    finally:
+        fpenv_leave(callers)
 
 
 cdef object _as_classes(object target):
@@ -115,17 +116,24 @@ cdef object _as_classes(object target):
     """
     cdef cnp.ndarray t
     cdef int type
+    cdef fs_fpenv callers
     if not cnp.PyArray_CheckExact(target):
         return target
     t = target
     type = cnp.PyArray_TYPE(t)
     if not cnp.PyTypeNum_ISINTEGER(type):
         return _as_logits(target)
-    if cnp.PyArray_SIZE(t) > COPIED:
+    if cnp.PyArray_SIZE(t) > SMALL:
         return target
     if cnp.PyTypeNum_ISUNSIGNED(type) and cnp.PyArray_ITEMSIZE(t) == sizeof(int64_t):
         return target
-    return t if type == cnp.NPY_INT64 and cnp.PyArray_ISCARRAY_RO(t) else t.astype("i8", "C")
+    if type == cnp.NPY_INT64 and cnp.PyArray_ISCARRAY_RO(t):
+        return target
+    callers = fpenv_enter()
+    try:
+        return target.astype("i8", "C")
+    finally:
+        fpenv_leave(callers)
 
 
 cdef object _as_number(object value):

@@ -72,12 +72,24 @@ def test_flags_are_left_as_they_were(op, dtype):
         spoiled = x.copy()
         spoiled.flat[::5] = np.inf
         spoiled.flat[::7] = np.nan
-        for argument in (x, spoiled):
+        apart = np.repeat(x, 2, axis=-1)[..., ::2]
+        where = np.isfinite(spoiled.astype(float))
+        out = np.asfortranarray(call(op, x, dim))
+        cases = (
+            (x, {}),
+            (spoiled, {}),
+            (apart, {}),
+            (spoiled.T, {}),
+            (spoiled, {"where": where}),
+            (apart, {"out": out}),
+        )
+        for argument, options in cases:
             for flags in (0, every):
+                call(op, argument, dim, **options)  # NumPy may prepare something the first time
                 with fp.environment(flags=flags):
-                    call(op, argument, dim)
+                    call(op, argument, dim, **options)
                     found = fp.flags()
-                assert found == flags, (shape, dim)
+                assert found == flags, (shape, dim, argument.strides, list(options))
 
 
 @pytest.mark.usefixtures("isa")

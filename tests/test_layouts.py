@@ -73,6 +73,13 @@ def test_small_arrays_have_the_bits_of_large_ones(op, dtype, monkeypatch):
                     assert results[0].strides == results[1].strides, (x.strides, dim)
 
 
+@pytest.mark.parametrize("op", OPS)
+def test_a_result_has_no_metadata(op):
+    x = np.ones((4, 6), np.dtype("f4", metadata={"unit": "m"}))
+    for given in (x, x[:, ::2], x.T):
+        assert call(op, given, 1).dtype.metadata is None
+
+
 @pytest.mark.parametrize("length", LENGTHS)
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("op", OPS)

@@ -6,7 +6,7 @@
  * Included once for each such type; see body.h. */
 
 /* column[j] = element j of each row, negated or not. The lanes of absent rows hold 0, or what a single row has: a
- * vector stored at once is there for the load that follows, one that is put together of parts is waited for. */
+ * vector that is stored whole is handed to the load that follows, one stored element by element is waited for. */
 static NEVER_INLINE void T(gather_rows)(const T(elem) *x, ptrdiff_t rows, ptrdiff_t n, ptrdiff_t stride,
                                         T(elem) *column, int negate) {
     enum { W = T(LANES), B = T(BLOCK) };
