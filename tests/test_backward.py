@@ -21,7 +21,7 @@ from paths import PATHS
 OPS = ("softmax_backward", "log_softmax_backward")
 NAN, INF = float("nan"), float("inf")
 
-pytestmark = [pytest.mark.parametrize("op", OPS), pytest.mark.usefixtures("small")]
+pytestmark = pytest.mark.parametrize("op", OPS)
 
 
 def call(op, g, y, dim=-1, **keywords):
@@ -79,6 +79,7 @@ def test_rows_of_every_length(op, dtype, kind):
                 assert_exact(op, g, y, call(op, g, y), found=found)
 
 
+@pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("dtype", inputs.DTYPES)
 def test_every_layout(op, dtype, path):
@@ -302,6 +303,7 @@ LAYOUTS = {  # an array of a shape, made to lie in memory in some way
 }
 
 
+@pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("layouts", list(itertools.product(LAYOUTS, repeat=3)))
 def test_layouts_that_differ(op, layouts):
     for shape, dim in (((9, 10), 1), ((5, 70), 0), ((4, 5, 6), 1), ((4, 5, 6), (0, 2))):
@@ -313,6 +315,7 @@ def test_layouts_that_differ(op, layouts):
         assert np.allclose(laid[2], wanted, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.usefixtures("small")
 def test_the_result_lies_as_the_output_does(op):
     g, y = problem(op, "float32", (6, 7, 8), dim=1)
     for order in itertools.permutations(range(3)):

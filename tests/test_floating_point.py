@@ -11,8 +11,6 @@ import public
 from checks import FLOATS, OPS, call, same_bits
 from subprocesses import run_python
 
-pytestmark = pytest.mark.usefixtures("small")
-
 MODES = ("flush", "upward", "downward", "to zero")
 SHAPES = (
     ((21, 10), -1),
@@ -62,7 +60,7 @@ def no_collection():
 
 
 @needs_registers
-@pytest.mark.usefixtures("isa", "no_collection")
+@pytest.mark.usefixtures("isa", "no_collection", "small")
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("op", OPS)
 def test_flags_are_left_as_they_were(op, dtype):

@@ -12,7 +12,7 @@ import oracle
 from checks import FLOATS, OPS, assert_exact, call, same_bits
 from fastsoftmax import _layout
 
-pytestmark = pytest.mark.usefixtures("isa", "small")
+pytestmark = pytest.mark.usefixtures("isa")
 
 LENGTHS = (1, 2, 3, 5, 17, 64, 100, 1000)
 DIMS_OF_4D = [

@@ -16,7 +16,7 @@ from losses import NAMES, assert_within, call, problem
 from subprocesses import run_python
 
 
-@pytest.fixture(scope="module", params=["straight to the kernels", "by blocks"], autouse=True)
+@pytest.fixture(scope="module", params=["straight to the kernels", "by blocks"])
 def way(request):
     """As a call chooses it, and then as if nothing went straight to the kernels."""
     former = _loss_kernels.direct_loss, _loss_kernels.direct_gradient
@@ -94,6 +94,7 @@ def _laid(layout, dtype):
     return LAYOUTS[layout]
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("dtype", inputs.DTYPES)
 @pytest.mark.parametrize("name", NAMES)

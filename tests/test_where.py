@@ -9,7 +9,7 @@ import inputs
 from checks import FLOATS, OPS, assert_exact, call, same_bits
 from oracle import exact
 
-pytestmark = pytest.mark.usefixtures("isa", "small")
+pytestmark = pytest.mark.usefixtures("isa")
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
