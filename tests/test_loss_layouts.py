@@ -16,14 +16,11 @@ from losses import NAMES, assert_within, call, problem
 from subprocesses import run_python
 
 
-@pytest.fixture(scope="module", params=["straight to the kernels", "by blocks"])
-def way(request):
-    """As a call chooses it, and then as if nothing went straight to the kernels."""
-    former = _loss_kernels.direct_loss, _loss_kernels.direct_gradient
-    if request.param == "by blocks":
-        _loss_kernels.direct_loss = _loss_kernels.direct_gradient = lambda *arguments: None
-    yield
-    _loss_kernels.direct_loss, _loss_kernels.direct_gradient = former
+@pytest.fixture
+def by_blocks(monkeypatch):
+    """As if nothing went straight to the kernels, as small arrays in any strides do."""
+    for name in ("direct_loss", "direct_gradient"):
+        monkeypatch.setattr(_loss_kernels, name, lambda *arguments: None)
 
 
 def _unaligned(x):
@@ -94,7 +91,7 @@ def _laid(layout, dtype):
     return LAYOUTS[layout]
 
 
-@pytest.mark.usefixtures("way")
+@pytest.mark.usefixtures("by_blocks")
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("dtype", inputs.DTYPES)
 @pytest.mark.parametrize("name", NAMES)
@@ -116,6 +113,17 @@ def test_every_layout(name, dtype, layout):
                 assert (type(result), result.dtype) == (np.ndarray, x.dtype)
                 assert_within(name, result, **found)
         assert np.array_equal(given, x)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("name", NAMES)
+def test_every_layout_of_small_arrays(name, layout):
+    for shape in SHAPES:
+        x, t = problem("float32", shape)
+        t[t == 1] = -100
+        for reduction in ("none", "mean", "sum")[name == "cross_entropy_backward" :]:
+            found = {"input": LAYOUTS[layout](x), "target": t, "reduction": reduction}
+            assert_within(name, call(name, **found), **found)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
