@@ -210,20 +210,11 @@ def _compute_small(
     dtype: np.dtype[Any],
 ) -> Array:
     """The gradient of a few elements by way of copies, in the order of y, as `_layout` has it."""
-    gathered, source = (_gathered(array.transpose(order), dtype) for array in (g, y))
-    outer, inner = _layout._groups(order, dims)
-    sizes = source.shape
-    shape = math.prod(sizes[:outer]), math.prod(sizes[outer:inner]), math.prod(sizes[inner:])
+    gathered, source = (_layout.copied(array.transpose(order), dtype) for array in (g, y))
+    shape = _layout.joined(source.shape, *_layout._groups(order, dims))
     rows = gathered.reshape(shape)
     _backward._compute(operation, rows, source.reshape(shape), rows)
     return gathered.transpose(_layout._inverse(order))
-
-
-def _gathered(x: Array, dtype: np.dtype[Any]) -> Array:
-    """A copy, contiguous and of that type."""
-    copy: Array = _core._empty(x.shape, dtype, x)
-    np.copyto(copy, x, casting="unsafe")
-    return copy
 
 
 def _compute_in_place(
@@ -265,7 +256,7 @@ def _compute_by_tiles(
     tiles = np.empty((2, min(room, y.size)), out.dtype)
     for box in _layout._boxes(y.shape, outer, inner, max(1, room // n)):
         part = target[box]
-        shape = (math.prod(part.shape[:outer]), n, math.prod(part.shape[inner:]))
+        shape = _layout.joined(part.shape, outer, inner)
         gathered = []
         for tile, array in zip(tiles, (g, y), strict=True):
             gathered.append(tile[: part.size].reshape(shape))

@@ -131,18 +131,13 @@ def _compute_small(
     in_order = order == list(range(x.ndim))
     xt = x if in_order else x.transpose(order)
     absent = None
-    source: Array = _core._empty(xt.shape, target, xt)
-    np.copyto(source, xt, casting="unsafe")
+    source = copied(xt, target)
     if where is not None:
         absent = ~(where if in_order else where.transpose(order))
         np.copyto(source, np.inf if operation == SOFTMIN else -np.inf, where=absent)
     first, last = _groups(order, dims)
     sizes = source.shape
-    shape = (
-        math.prod(sizes[:first]),
-        math.prod(sizes[first:last]),
-        math.prod(sizes[last:]),
-    )
+    shape = joined(sizes, first, last)
     if operation == LOGSUMEXP:
         kept = (*sizes[:first], *(1,) * len(dims), *sizes[last:])
         result: Array = _core._empty(kept, target, xt)
@@ -173,6 +168,18 @@ def apart(x: Array, out: Array) -> Array:
     """A copy of x where writing to `out` would change what is yet to be read."""
     in_place = (x.ctypes.data, x.strides, x.dtype) == (out.ctypes.data, out.strides, out.dtype)
     return x.copy() if not in_place and np.may_share_memory(x, out) else x
+
+
+def copied(x: Array, dtype: np.dtype[Any]) -> Array:
+    """A copy, contiguous and of that type."""
+    copy: Array = _core._empty(x.shape, dtype, x)
+    np.copyto(copy, x, casting="unsafe")
+    return copy
+
+
+def joined(shape: Sequence[int], first: int, last: int) -> tuple[int, int, int]:
+    """The shape (outer, n, inner) of a contiguous array whose axes first to last - 1 are n."""
+    return math.prod(shape[:first]), math.prod(shape[first:last]), math.prod(shape[last:])
 
 
 def _inverse(order: Sequence[int]) -> list[int]:
@@ -268,11 +275,7 @@ def _compute_in_place(
         return False
     for index in np.ndindex(xt.shape[:walked]):
         views = [
-            array[index].reshape(
-                math.prod(array.shape[walked:outer]),
-                math.prod(array.shape[outer:inner]),
-                math.prod(array.shape[inner:]),
-            )
+            array[index].reshape(joined(array.shape[walked:], outer - walked, inner - walked))
             for array in (xt, yt)
         ]
         _core._compute(operation, *views)
@@ -305,11 +308,7 @@ def _compute_by_tiles(
     for box in _boxes(xt.shape, outer, inner, room // n):
         part = xt[box]
         gathered = _gather(tile, part, None if wt is None else wt[box], absent, y.dtype)
-        shape = (
-            math.prod(part.shape[:outer]),
-            n,
-            math.prod(part.shape[inner:]),
-        )
+        shape = joined(part.shape, outer, inner)
         source = gathered.reshape(shape)
         if operation == LOGSUMEXP:
             shape = (shape[0], 1, shape[2])
