@@ -6,8 +6,8 @@ PYTEST = $(PYTHON) -P -m pytest -q
 C_FILES = $(shell find fastsoftmax/kernels tests/c -name '*.[ch]')
 
 .PHONY: env build test test-isa lint format types doctest accuracy accuracy-quick half-pairs half-pairs-quick \
-        huge fuzz-python fuzz-python-quick guard-pages leaks neighbours dask-cluster large-file ctest neon \
-        neon-quick neon-tools bench wheel-check annotate examples examples-env docs linkcheck clean
+        huge fuzz-python fuzz-python-quick guard-pages leaks neighbours dask-cluster large-file ctest ctest-quick \
+        neon neon-quick neon-tools bench wheel-check annotate examples examples-env docs linkcheck clean
 
 env: ## install the package and all that the other steps need
 	$(PYTHON) -m pip install -q '.[test,dev,docs]'
@@ -21,7 +21,7 @@ test: ## the test suite
 test-isa: ## the kernels' tests once for each target of this CPU, chosen as a user chooses it
 	@for isa in $$($(PYTHON) -P -c 'from fastsoftmax import _core; print(*_core._isa_available())'); do \
 	    echo "FASTSOFTMAX_ISA=$$isa"; \
-	    FASTSOFTMAX_ISA=$$isa $(PYTEST) tests/test_values.py tests/test_special_values.py || exit 1; \
+	    FASTSOFTMAX_ISA=$$isa $(PYTEST) tests/test_values.py tests/test_special_values.py -k $$isa || exit 1; \
 	done
 
 lint: ## style of the Python, Cython and C sources
@@ -105,11 +105,11 @@ $(call link-kernels,$(1),$(3) -O2,test_backward,)
 $(call link-kernels,$(1),$(3) -O2,test_losses,)
 endef
 
+KERNEL_TESTS = test_kernels test_backward test_losses
+
 # $(call run-kernel-tests,folder,arguments)
 define run-kernel-tests
-build/$(1)/test_kernels $(2)
-build/$(1)/test_backward $(2)
-build/$(1)/test_losses $(2)
+for program in $(KERNEL_TESTS); do build/$(1)/$$program $(2) || exit 1; done
 endef
 
 # $(call half-pairs,arguments): -march is of the judge; the kernels have their own
@@ -127,6 +127,12 @@ half-pairs-quick: ## the same for one first number in 997, with every second num
 ctest: ## the kernels without Python, on every target of this CPU
 	$(call kernel-tests,ctest,,$(CC))
 	$(call run-kernel-tests,ctest)
+
+ctest-quick: ## the same, but baseline, the slowest, on few lengths: sanitizers and valgrind have it too
+	$(call kernel-tests,ctest,,$(CC))
+	for isa in $$(build/ctest/test_kernels targets); do \
+	    few=; test $$isa != baseline || few=few; \
+	    for program in $(KERNEL_TESTS); do build/ctest/$$program $$isa $$few || exit 1; done; done
 
 AARCH64 = CC=aarch64-linux-gnu-gcc AR=aarch64-linux-gnu-ar _PYTHON_HOST_PLATFORM=linux-aarch64
 # baseline is several times as slow to emulate, and complete in ctest

@@ -36,7 +36,7 @@ def forms() -> list[Form]:
     tx, tapart, tturned, twhole, tsamples, tclasses, tof_samples = map(
         torch.from_numpy, (x, apart, turned, whole, samples, classes, of_samples)
     )
-    wide = torch.float64
+    wide, listed = torch.float64, classes.tolist()
     return [
         ("softmax", lambda: F.softmax(x, 1), lambda: their.softmax(tx, 1)),
         ("softmax, dim 0", lambda: F.softmax(x, 0), lambda: their.softmax(tx, 0)),
@@ -79,6 +79,16 @@ def forms() -> list[Form]:
             lambda: their.cross_entropy(tsamples, tof_samples),
         ),
         (
+            "cross_entropy (10,)",
+            lambda: F.cross_entropy(x[0], 3),
+            lambda: their.cross_entropy(tx[0], torch.tensor(3)),
+        ),
+        (
+            "cross_entropy, a list",
+            lambda: F.cross_entropy(x, listed),
+            lambda: their.cross_entropy(tx, torch.tensor(listed)),
+        ),
+        (
             "nll_loss",
             lambda: F.nll_loss(x, classes),
             lambda: their.nll_loss(tx, tclasses),
@@ -89,6 +99,11 @@ def forms() -> list[Form]:
             lambda: torch._softmax_backward_data(tx, tx, 1, torch.float32),
         ),
         ("gumbel_softmax", lambda: F.gumbel_softmax(x), lambda: their.gumbel_softmax(tx)),
+        (
+            "gumbel_softmax, hard",
+            lambda: F.gumbel_softmax(x, hard=True),
+            lambda: their.gumbel_softmax(tx, hard=True),
+        ),
     ]
 
 

@@ -7,10 +7,10 @@ of ``_loops.pxi`` cut into tiles and share among threads.
 
 import os
 
+import numpy as np
+
 cimport numpy as cnp
-from cpython.long cimport PyLong_AsLongAndOverflow, PyLong_CheckExact
-from libc.stdint cimport SIZE_MAX, uint16_t, uintptr_t
-from libc.string cimport memcpy
+from libc.stdint cimport uint16_t
 
 from fastsoftmax._kernels cimport (
     FS_BF16, FS_F16, FS_F32, FS_F64, FS_LOG_SOFTMAX, FS_LOGSUMEXP, FS_ROWS_SCRATCH,
@@ -113,6 +113,19 @@ cdef int _choose_table() except -1:
 _choose_table()
 
 
+# Up to so many elements are few: of them a copy is quicker than a look at their strides.
+_SMALL = SMALL
+cdef Py_ssize_t _most_few = SMALL
+
+
+def _use_few(Py_ssize_t elements):
+    """Take another number of elements for few, for tests; returns the former one."""
+    global _most_few
+    former = _most_few
+    _most_few = elements
+    return former
+
+
 cdef class _DefaultEnvironment:
     """A block whose Python code computes as the kernels do, whatever mode the caller has set.
 
@@ -187,131 +200,7 @@ def _compute(int operation, cnp.ndarray x, cnp.ndarray y):
         end_team(threads)
 
 
-cdef cnp.ndarray _result(
-    int ndim, cnp.npy_intp *shape, int type, Py_ssize_t itemsize, cnp.ndarray x, bint alike
-):
-    """An array for the result; a large one is placed as `_placed` says.
-
-    NumPy aligns to 16 bytes: each vector stored would cross a cache line, at 6 to 15 % of the time.
-    It does not lie alike to an x that is not aligned as its own elements must be.
-    """
-    cdef cnp.ndarray memory, y
-    cdef cnp.npy_intp room = itemsize
-    cdef int i
-    for i in range(ndim):
-        if shape[i] > 0 and room > <cnp.npy_intp> (SIZE_MAX // 4) // shape[i]:
-            return cnp.PyArray_EMPTY(ndim, shape, type, 0)  # which refuses it
-        room *= shape[i]
-    if room < PLACED:
-        return cnp.PyArray_EMPTY(ndim, shape, type, 0)
-    room += PAGE + ALIGNMENT
-    memory = cnp.PyArray_EMPTY(1, &room, cnp.NPY_UINT8, 0)
-    y = cnp.PyArray_SimpleNewFromData(
-        ndim, shape, type,
-        _placed(<char *> cnp.PyArray_DATA(memory) + ALIGNMENT, cnp.PyArray_DATA(x),
-                alike and <uintptr_t> cnp.PyArray_DATA(x) % <uintptr_t> itemsize == 0))
-    cnp.set_array_base(y, memory)
-    return y
-
-
-def _empty(shape, cnp.dtype dtype, cnp.ndarray x, Py_ssize_t n=1, Py_ssize_t inner=1):
-    """`_result` for other modules; for columns, of n elements and so many beside each other."""
-    cdef cnp.npy_intp dims[64]
-    for i, extent in enumerate(shape):
-        dims[i] = extent
-    return _result(len(shape), dims, dtype.num, dtype.itemsize, x,
-                   inner > 1 and _far_lines(n, inner * dtype.itemsize))
-
-
-cdef bint overlap(cnp.ndarray x, cnp.ndarray y) noexcept:
-    """Whether two contiguous arrays share memory."""
-    cdef Py_ssize_t distance = <char *> cnp.PyArray_DATA(y) - <char *> cnp.PyArray_DATA(x)
-    return -cnp.PyArray_NBYTES(y) < distance < cnp.PyArray_NBYTES(x)
-
-
-cdef object _direct(fs_operation operation, object input, object dim, bint keepdim, object out):
-    """The result for a contiguous array over one dimension, the common case; else None.
-
-    `out` is taken if it is contiguous too and nothing speaks against it; else all is left to
-    `apply`, which says what.
-    """
-    cdef cnp.ndarray x, y
-    cdef cnp.npy_intp shape[64]
-    cdef Py_ssize_t outer = 1, n, inner = 1, size, last
-    cdef int type, ndim, kept, i, threads, overflow = 0
-    cdef long axis
-    cdef bint whole_rows, one_tile
-    cdef LongRows job
-    if not cnp.PyArray_CheckExact(input) or not PyLong_CheckExact(dim):
-        return None
-    x = <cnp.ndarray> input
-    type = type_of(x)
-    if type < 0:
-        return None
-    ndim = cnp.PyArray_NDIM(x)
-    axis = PyLong_AsLongAndOverflow(dim, &overflow)
-    if overflow or not -ndim <= axis < ndim or not cnp.PyArray_ISCARRAY_RO(x):
-        return None
-    if axis < 0:
-        axis += ndim
-    memcpy(shape, cnp.PyArray_DIMS(x), ndim * sizeof(cnp.npy_intp))
-    for i in range(axis):
-        outer *= shape[i]
-    n = shape[axis]
-    for i in range(axis + 1, ndim):
-        inner *= shape[i]
-    size = outer * n * inner
-    if size == 0:
-        return None
-    kept = ndim
-    if operation == FS_LOGSUMEXP:
-        shape[axis] = 1
-        if not keepdim:
-            kept = ndim - 1
-            for i in range(axis, kept):
-                shape[i] = shape[i + 1]
-    if out is None:
-        y = _result(kept, shape, cnp.PyArray_TYPE(x), cnp.PyArray_ITEMSIZE(x), x,
-                    inner > 1 and _far_lines(n, inner * cnp.PyArray_ITEMSIZE(x)))
-    else:
-        if not cnp.PyArray_CheckExact(out):
-            return None
-        y = <cnp.ndarray> out
-        if (
-            cnp.PyArray_TYPE(y) != cnp.PyArray_TYPE(x)
-            or cnp.PyArray_NDIM(y) != kept
-            or not cnp.PyArray_CompareLists(cnp.PyArray_DIMS(y), shape, kept)
-            or not cnp.PyArray_ISCARRAY(y)
-        ):
-            return None
-        if overlap(x, y) and (
-            cnp.PyArray_DATA(x) != cnp.PyArray_DATA(y) or operation == FS_LOGSUMEXP
-        ):
-            return None
-    if size <= SMALL:
-        _small(operation, type, x, y, outer, n, inner)
-        return y
-    whole_rows = inner == 1 and n <= LONG_ROW
-    # scratch memory on the stack does
-    one_tile = whole_rows and fs_rows_scratch(operation, <fs_type> type, n) <= FS_ROWS_SCRATCH
-    threads = begin_team(1 if whole_rows and outer == 1 else size)  # one row, one thread
-    try:
-        last = 1 if operation == FS_LOGSUMEXP else n
-        if one_tile and threads == 1:
-            with nogil:
-                _one_tile(operation, type, x, y, outer, n)
-        elif inner == 1 and n > LONG_ROW:
-            job = LongRows(&_table.kernels[<int> operation][type],
-                           <const char *> cnp.PyArray_DATA(x), <char *> cnp.PyArray_DATA(y), outer,
-                           n, cnp.PyArray_ITEMSIZE(x), n * cnp.PyArray_ITEMSIZE(x),
-                           last * cnp.PyArray_ITEMSIZE(x), operation)
-            _long_rows(&job, threads)
-        else:
-            _run_team(operation, type, x.reshape(outer, n, inner), y.reshape(outer, last, inner),
-                      threads)
-    finally:
-        end_team(threads)
-    return y
+include "_direct.pxi"
 
 
 def softmax(input, dim=None, int _stacklevel=3, dtype=None, *, out=None, where=None):
@@ -376,8 +265,8 @@ def softmax(input, dim=None, int _stacklevel=3, dtype=None, *, out=None, where=N
     >>> F.softmax(np.array([1.0, 2.0, 3.0, 4.0]), dim=0).round(4)
     array([0.0321, 0.0871, 0.2369, 0.6439])
     """
-    if dtype is None and where is None:
-        result = _direct(FS_SOFTMAX, input, dim, False, out)
+    if where is None:
+        result = _at_once(FS_SOFTMAX, input, dim, False, dtype, out)
         if result is not None:
             return result
     return apply(FS_SOFTMAX, input, dim, False, dtype, out, where, _stacklevel)
@@ -442,8 +331,8 @@ def log_softmax(input, dim=None, int _stacklevel=3, dtype=None, *, out=None, whe
     >>> F.log_softmax(np.array([0.0, 100.0]), dim=0)
     array([-1.00000000e+02, -3.72007598e-44])
     """
-    if dtype is None and where is None:
-        result = _direct(FS_LOG_SOFTMAX, input, dim, False, out)
+    if where is None:
+        result = _at_once(FS_LOG_SOFTMAX, input, dim, False, dtype, out)
         if result is not None:
             return result
     return apply(FS_LOG_SOFTMAX, input, dim, False, dtype, out, where, _stacklevel)
@@ -486,8 +375,8 @@ def softmin(input, dim=None, int _stacklevel=3, dtype=None, *, out=None, where=N
     >>> F.softmin(np.array([1.0, 2.0, 3.0, 4.0]), dim=0).round(4)
     array([0.6439, 0.2369, 0.0871, 0.0321])
     """
-    if dtype is None and where is None:
-        result = _direct(FS_SOFTMIN, input, dim, False, out)
+    if where is None:
+        result = _at_once(FS_SOFTMIN, input, dim, False, dtype, out)
         if result is not None:
             return result
     return apply(FS_SOFTMIN, input, dim, False, dtype, out, where, _stacklevel)
@@ -542,11 +431,12 @@ def logsumexp(input, dim, bint keepdim=False, *, out=None, where=None):
     array([1000.69314718,    0.        ])
     """
     if where is None:
-        result = _direct(FS_LOGSUMEXP, input, dim, keepdim, out)
+        result = _at_once(FS_LOGSUMEXP, input, dim, keepdim, None, out)
         if result is not None:
             return result
     return apply(FS_LOGSUMEXP, input, dim, keepdim, None, out, where, 3)
 
 
 # At the end: these import this module's loops.
+from fastsoftmax import _arguments
 from fastsoftmax._layout import apply

@@ -7,6 +7,8 @@ should not, and its upper tail, which decides how often an unlikely class wins, 
 from __future__ import annotations
 
 import math
+import os
+import threading
 import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -128,13 +130,35 @@ def gumbel_softmax(
     dims = _arguments.dims_of(NAME, dim, x.shape, 0)
     target = _arguments.result_dtype(NAME, x.dtype, None)
     temperature = _temperature(tau)
-    generator = np.random.default_rng(rng)
+    generator = _unseeded() if rng is None else np.random.default_rng(rng)
     y = np.empty_like(x, dtype=target, subok=False)
     if x.ndim == 0:
         _sample(x.reshape(1), y.reshape(1), dims, temperature, hard, generator)
     elif x.size:
         _sample(x, y, dims, temperature, hard, generator)
     return y
+
+
+# The generators without a seed, one for each thread: to seed one takes longer than a small sample.
+_own = threading.local()
+
+
+def _unseeded() -> np.random.Generator:
+    """This thread's."""
+    generator = getattr(_own, "generator", None)
+    if generator is None:
+        generator = _own.generator = np.random.default_rng()
+    return generator
+
+
+def _forget() -> None:
+    """In a child process, which must not draw what its parent draws."""
+    global _own
+    _own = threading.local()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
 
 
 def _temperature(tau: Any) -> float:
@@ -194,17 +218,19 @@ def _exponential(rng: np.random.Generator, out: Array) -> None:
         out[...] = rng.standard_exponential(out.shape)
     flat = out.reshape(-1)
     near = np.flatnonzero(flat < NEAR_0)
-    flat[near] = -np.log1p((1 - rng.random(near.size)) * np.expm1(-NEAR_0))
+    if near.size:
+        flat[near] = -np.log1p((1 - rng.random(near.size)) * np.expm1(-NEAR_0))
 
 
 def _finish(z: Array, tau: float, hard: bool) -> None:
     """From rows of logits with their noise to samples, in place."""
-    z -= z.max(axis=1, keepdims=True)  # so that no quotient overflows upwards, however low tau
+    # so that no quotient overflows upwards, however low tau
+    z -= np.maximum.reduce(z, axis=1, keepdims=True)
     if hard:
-        winner = z.argmax(axis=1, keepdims=True)
-        top = np.take_along_axis(z, winner, axis=1)  # 0, or NaN where softmax has a row of NaN
-        z[...] = top
-        np.put_along_axis(z, winner, top + 1, axis=1)
+        winner = np.arange(len(z)), z.argmax(axis=1)
+        top = z[winner]  # 0, or NaN where softmax has a row of NaN
+        z[...] = top[:, np.newaxis]
+        z[winner] = top + 1
     else:
         z /= tau
         _core.softmax(z, 1, out=z)

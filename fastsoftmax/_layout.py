@@ -26,7 +26,7 @@ Box = tuple[slice, ...]
 
 TILE_BYTES = 1 << 19
 PART = 1 << 14  # elements, as in _core
-SMALL = 1 << 14  # elements, as in _core: of these a copy is quicker than a look at their strides
+SMALL = _core._SMALL  # elements: of these a copy is quicker than a look at their strides
 GATHERED_ROW = 1 << 19  # bytes: the longest row that the kernels gather
 LEAST_PART = 64  # a part of a row is padded to this many elements
 
@@ -341,6 +341,9 @@ def _boxes(shape: Sequence[int], first: int, last: int, room: int) -> Iterator[B
 
     The axes inside are taken whole.
     """
+    if 0 not in shape and math.prod(shape[:first]) * math.prod(shape[last:]) <= room:
+        yield tuple(slice(0, size) for size in shape)
+        return
     steps = [0] * len(shape)
     for axis in reversed(range(len(shape))):
         if first <= axis < last:

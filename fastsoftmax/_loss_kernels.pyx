@@ -7,6 +7,7 @@ in the order of the tiles, so that no bit depends on the number of threads.
 
 cimport numpy as cnp
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
+from cpython.list cimport PyList_CheckExact
 from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_CheckExact
 from cpython.unicode cimport PyUnicode_CheckExact
 from libc.math cimport NAN
@@ -108,6 +109,19 @@ cdef object _as_logits(object input):
         fpenv_leave(callers)
 
 
+cdef object _as_integers(object target):
+    """An integer, or a list of them, as an array; all else as it is."""
+    if PyList_CheckExact(target):
+        if not target or not PyLong_CheckExact(target[0]):
+            return target
+    elif not (PyLong_CheckExact(target) or isinstance(target, np.integer)):
+        return target
+    try:
+        return np.asarray(target)
+    except (OverflowError, ValueError):  # `_losses` has the words for it
+        return target
+
+
 cdef object _as_classes(object target):
     """Few classes of another type of integers, or that lie apart, as the kernels take them.
 
@@ -118,7 +132,9 @@ cdef object _as_classes(object target):
     cdef int type
     cdef fs_fpenv callers
     if not cnp.PyArray_CheckExact(target):
-        return target
+        target = _as_integers(target)
+        if not cnp.PyArray_CheckExact(target):
+            return target
     t = target
     type = cnp.PyArray_TYPE(t)
     if not cnp.PyTypeNum_ISINTEGER(type):
@@ -134,6 +150,21 @@ cdef object _as_classes(object target):
         return target.astype("i8", "C")
     finally:
         fpenv_leave(callers)
+
+
+cdef bint _is_row(object input) noexcept:
+    """Whether these are the logits of one sample, (C,)."""
+    return cnp.PyArray_CheckExact(input) and cnp.PyArray_NDIM(<cnp.ndarray> input) == 1
+
+
+cdef tuple _as_sample(object row, object target):
+    """Such logits as (1, C), and their target with them."""
+    cdef cnp.ndarray x = row, t
+    if cnp.PyArray_CheckExact(target):
+        t = target
+        if cnp.PyArray_NDIM(t) == 0 or cnp.PyArray_SAMESHAPE(x, t):
+            target = target[None]
+    return row[None], target
 
 
 cdef object _as_number(object value):
@@ -223,14 +254,17 @@ def direct_loss(
     cdef Sums total
     cdef fs_fpenv callers
     cdef double value, weights
-    cdef bint mean, each
+    cdef bint mean, each, is_row
     cdef int type, axis, ndim = 0
     input, weight, target = _as_logits(input), _as_weights(weight), _as_classes(target)
+    is_row = _is_row(input)
+    if is_row:
+        input, target = _as_sample(input, target)
     if not _directly(input, target, weight, ignore_index, reduction, label_smoothing, of_logits,
                      &job):
         return None
     type = cnp.PyArray_TYPE(<cnp.ndarray> input)
-    each = reduction == "none"
+    each = reduction == "none" and not is_row  # whose sum is its only loss
     if each:
         ndim = cnp.PyArray_NDIM(<cnp.ndarray> input) - 1
         for axis in range(ndim):
@@ -273,11 +307,13 @@ def direct_gradient(
     cdef fs_fpenv callers
     cdef double total
     cdef bint mean, in_range
-    cdef object scale = _as_number(grad_output)
+    cdef object logits, scale = _as_number(grad_output)
     if scale is None:
         return None
-    weight, target = _as_weights(weight), _as_classes(target)
-    if not _directly(input, target, weight, ignore_index, reduction, label_smoothing, True, &job):
+    weight, target, logits = _as_weights(weight), _as_classes(target), input
+    if _is_row(input):
+        logits, target = _as_sample(input, target)
+    if not _directly(logits, target, weight, ignore_index, reduction, label_smoothing, True, &job):
         return None
     if reduction == "none":
         return None

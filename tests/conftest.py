@@ -34,12 +34,15 @@ def isa(request):
 
 @pytest.fixture(scope="module", params=["at once", "as large ones"])
 def small(request):
-    """Small arrays as `_layout` takes them, and then as if they were large."""
-    former = _layout.SMALL
+    """Small arrays as `_core` and `_layout` take them, and then as if they were large."""
+    former = _core._use_few(0), _layout.SMALL
     if request.param == "as large ones":
         _layout.SMALL = 0
+    else:
+        _core._use_few(former[0])
     yield
-    _layout.SMALL = former
+    _core._use_few(former[0])
+    _layout.SMALL = former[1]
 
 
 @pytest.fixture

@@ -197,6 +197,34 @@ def test_rng_is_what_default_rng_takes():
         F.gumbel_softmax(LOGITS, 1, False, 1e-10, -1, 0)
 
 
+FORKED = """
+import os
+import threading
+import fastsoftmax.functional as F
+
+def drawn():
+    return F.gumbel_softmax([0.0, 0.0, 0.0]).tobytes()
+
+found = {drawn(), drawn()}
+thread = threading.Thread(target=lambda: found.add(drawn()))
+thread.start()
+thread.join()
+for _ in range(2):
+    reader, writer = os.pipe()
+    if not os.fork():
+        os.write(writer, drawn())
+        os._exit(0)
+    found.add(os.read(reader, 24))
+    os.wait()
+found.add(drawn())
+print(len(found))
+"""
+
+
+def test_without_a_seed_threads_and_child_processes_draw_their_own():
+    assert run_python(FORKED).stdout.strip() == "6"
+
+
 def test_the_legacy_global_seed_is_not_touched():
     np.random.seed(1)  # noqa: NPY002
     before = np.random.get_state()[1].copy()  # noqa: NPY002

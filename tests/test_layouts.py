@@ -10,7 +10,7 @@ import fastsoftmax.functional as F
 import inputs
 import oracle
 from checks import FLOATS, OPS, assert_exact, call, same_bits
-from fastsoftmax import _layout
+from fastsoftmax import _core, _layout
 
 pytestmark = pytest.mark.usefixtures("isa")
 
@@ -252,3 +252,45 @@ def test_results_are_aligned_as_their_type_must_be(given, offset, wanted):
         result = F.softmax(array, dim, dtype=np.dtype(wanted))
         assert result.flags.aligned
         np.testing.assert_array_equal(result, np.asarray(1 / n, wanted))
+
+
+@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_few_elements_have_the_bits_and_the_order_of_many(op, dtype):
+    x = inputs.normal(dtype, (3, 5, 9), seed=6, scale=8.0)
+    for y in _views(x):
+        for dim in (*range(-3, 3), (0, 1), (1, 2), (0, 1, 2), (-2, -1), (2, 1), (0, 2), (1,)):
+            of_int = y.astype(np.int16), dim
+            calls = [(y, dim, {}), (*of_int, {})]
+            if op != "logsumexp":
+                calls += [(y, dim, {"dtype": np.float32}), (*of_int, {"dtype": np.float16})]
+            for given, over, more in calls:
+                found = call(op, given, over, **more)
+                few = _core._use_few(0)
+                try:
+                    many = call(op, given, over, **more)
+                finally:
+                    _core._use_few(few)
+                assert same_bits(found, many)
+                assert found.strides == many.strides
+
+
+def test_few_elements_go_straight_to_the_kernels(monkeypatch):
+    """A call that asks Python what lies where takes 9 us, one that does not less than 1."""
+
+    def refuse(*arguments):
+        raise AssertionError("not straight")
+
+    monkeypatch.setattr(_core, "apply", refuse)
+    x = inputs.normal("float32", (4, 6, 5), seed=1)
+    for op in OPS:
+        for y in (x, x[::-1], x[:, ::2], x[..., ::3], x.T, x[0], x[0].T):
+            call(op, y, 1)
+        for dim in ((0, 1), (1, 2), (0, 1, 2), (-2, -1)):
+            call(op, x, dim)
+        for y in (x.astype(np.int64), x > 0, x.astype(">f8")):
+            call(op, y, 1)
+        if op != "logsumexp":
+            call(op, x, 1, dtype=np.float64)
+        with pytest.raises(AssertionError, match="not straight"):
+            call(op, x, (0, 2))

@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import json
+import re
 import sys
 
 import numpy as np
@@ -248,6 +249,37 @@ def test_what_goes_straight_to_the_kernels_has_the_same_bits(dtype, weight_type)
                 assert same_bits(found, other)
 
 
+@pytest.mark.parametrize("dtype", inputs.DTYPES)
+def test_one_sample_and_classes_in_lists_go_straight_too(dtype):
+    x, t = problem(dtype, (5, 7))
+    row, p = x[0], F.softmax(x[1], 0)
+    of_row = (3, np.int16(3), np.uint64(3), np.array(3), np.array([3]), [3], -100, p)
+    for logits, target in [(row, target) for target in of_row] + [(x, t.tolist())]:
+        for name, reduction in itertools.product(NAMES, ("mean", "sum", "none")):
+            if (name == "nll_loss" and target is p) or (name, reduction) == (NAMES[2], "none"):
+                continue
+            for weight in (None, np.linspace(0, 2, 7)):
+                more = {"weight": weight, "reduction": reduction}
+                found = call(name, logits, target, **more)
+                with by_blocks():
+                    other = call(name, logits, target, **more)
+                assert same_bits(found, other)
+        if not isinstance(target, np.uint64):  # of which int64 has not all
+            direct = logits, target, None, -100, "mean", 0.0, True
+            assert _loss_kernels.direct_loss(*direct) is not None
+            assert _loss_kernels.direct_gradient(1.0, *direct[:-1], None) is not None
+
+
+@pytest.mark.parametrize("shape", [(7,), (5, 7)])
+def test_what_looks_like_classes_and_is_not_is_refused(shape):
+    x, _ = problem("float32", shape)
+    for target in ([7], [1, [2]], [0, None], [0, 2**64], [0, -(2**63) - 1], 7, 2**64, True, [1.0]):
+        with pytest.raises((IndexError, RuntimeError, TypeError, ValueError, OverflowError)) as now:
+            F.cross_entropy(x, target)
+        with by_blocks(), pytest.raises(now.type, match=re.escape(str(now.value))):
+            F.cross_entropy(x, target)
+
+
 def test_a_reduction_that_only_equals_one():
     x, t = problem("float32", (4, 3))
     for name in NAMES:
@@ -427,6 +459,7 @@ LIMIT = 1024  # KiB
 
 SCRIPT = """
 import json
+import re
 import numpy as np
 import fastsoftmax.functional as F
 

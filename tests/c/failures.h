@@ -37,7 +37,8 @@ static void crashed(int number) {
     _exit(1);
 }
 
-/* A test's arguments: [target|all [few]]. `only` is NULL for all, `few` asks for a few lengths and counts of rows. */
+/* A test's arguments: [target|all [few]]. `only` is NULL for all, `few` asks for a few lengths and counts of rows.
+ * Or `targets`: it names those of this CPU, and does nothing else. */
 typedef struct {
     const char *only;
     int few;
@@ -45,9 +46,13 @@ typedef struct {
 
 static arguments start(int argc, char **argv) {
     static const int deadly[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE};
+    if (argc == 2 && !strcmp(argv[1], "targets")) {
+        for (const fs_table **table = fs_available(); *table; table++) puts((*table)->isa);
+        exit(0);
+    }
     const arguments asked = {argc > 1 && strcmp(argv[1], "all") ? argv[1] : NULL, argc > 2};
     if (argc > 3 || (asked.few && strcmp(argv[2], "few")) || (asked.only && !fs_find(asked.only))) {
-        printf("usage: %s [target|all [few]], the target one that this CPU has\n", argv[0]);
+        printf("usage: %s [target|all [few]], the target one that this CPU has; or %s targets\n", argv[0], argv[0]);
         exit(2);
     }
     for (size_t i = 0; i < sizeof deadly / sizeof *deadly; i++) signal(deadly[i], crashed);
