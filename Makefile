@@ -142,10 +142,10 @@ neon: neon-tools ## the kernels for AArch64, cross-compiled and emulated, on two
 	qemu-aarch64 build/neon/test_kernels neon && qemu-aarch64 build/neon/test_kernels baseline few && \
 	qemu-aarch64 build/neon/test_losses && wait $$backward
 
-neon-quick: neon-tools ## the same on few lengths
+neon-quick: neon-tools ## the same of the NEON kernels on few lengths
 	$(call kernel-tests,neon,$(AARCH64),aarch64-linux-gnu-gcc -static)
-	qemu-aarch64 build/neon/test_backward all few & backward=$$!; \
-	qemu-aarch64 build/neon/test_kernels all few && qemu-aarch64 build/neon/test_losses all few && wait $$backward
+	qemu-aarch64 build/neon/test_backward neon few & backward=$$!; \
+	qemu-aarch64 build/neon/test_kernels neon few && qemu-aarch64 build/neon/test_losses neon few && wait $$backward
 
 neon-tools:
 	@$(call need,aarch64-linux-gnu-gcc,gcc-aarch64-linux-gnu libc6-dev-arm64-cross)

@@ -11,7 +11,8 @@ from cython.parallel cimport prange, threadid
 from libc.stdlib cimport free
 
 from fastsoftmax._core cimport (
-    SMALL, aligned, ceil_div, columns_of_tile, overlap, rows_of_tile, scratch, table, type_of,
+    SMALL, aligned, ceil_div, columns_of_tile, is_turned, overlap, packed, rows_of_tile, scratch,
+    table, type_of,
 )
 from fastsoftmax._kernels cimport (
     FS_BACKWARD_SCRATCH,
@@ -151,7 +152,8 @@ cdef bint _alike(cnp.ndarray x, cnp.ndarray y) noexcept:
 def _direct(int operation, object grad_output, object output, object dim, object out):
     """The gradient for contiguous arrays over one dimension, the common case; else None.
 
-    None leaves all to `_gradients`, which says what is wrong with the arguments, if anything is.
+    Or for few elements in other strides. None leaves all to `_gradients`, which says what is wrong
+    with the arguments, if anything is.
     """
     cdef cnp.ndarray g, y, result
     cdef Job job
@@ -168,6 +170,20 @@ def _direct(int operation, object grad_output, object output, object dim, object
     axis = PyLong_AsLongAndOverflow(dim, &overflow)
     if type_of(y) < 0 or overflow or not -ndim <= axis < ndim or cnp.PyArray_SIZE(y) == 0:
         return None
+    if axis < 0:
+        axis += ndim
+    if out is None and cnp.PyArray_DIM(y, axis) > 1:
+        if not cnp.PyArray_ISCARRAY_RO(y):
+            if is_turned(y) and is_turned(g):
+                result = _direct(operation, cnp.PyArray_Transpose(g, NULL),
+                                 cnp.PyArray_Transpose(y, NULL), ndim - 1 - axis, None)
+                return None if result is None else cnp.PyArray_Transpose(result, NULL)
+            output = packed(y)
+        if not cnp.PyArray_ISCARRAY_RO(g) and type_of(g) == type_of(y):
+            grad_output = packed(g)
+        if output is None or grad_output is None:
+            return None
+        g, y = grad_output, output
     if not (cnp.PyArray_ISCARRAY_RO(y) and _alike(g, y)):
         return None
     if out is None:
@@ -180,8 +196,6 @@ def _direct(int operation, object grad_output, object output, object dim, object
             return None
         if not (_apart(g, result) and _apart(y, result)):
             return None
-    if axis < 0:
-        axis += ndim
     for i in range(axis):
         outer *= cnp.PyArray_DIM(y, i)
     for i in range(axis + 1, ndim):

@@ -76,34 +76,49 @@ cdef int _axes(object dim, int ndim, int *after) except -2:
     return first
 
 
-cdef object _few(fs_operation operation, cnp.ndarray x, int axis, bint keepdim):
-    """The result of few elements in other strides, in their order of memory; else None.
+cdef object packed(cnp.ndarray x):
+    """A contiguous copy of few elements in C's order with gaps, or backwards; None of any others.
 
-    Of such as lie in Fortran's order, or in C's with gaps or backwards: `_layout` has the others.
+    Then `_layout` has a result of theirs in C's order too.
     """
-    cdef int ndim = cnp.PyArray_NDIM(x), i
     cdef cnp.npy_intp step, last = PTRDIFF_MAX
-    cdef cnp.ndarray y
+    cdef cnp.ndarray copy
     cdef fs_fpenv callers
-    if (cnp.PyArray_SIZE(x) > _most_few or not cnp.PyArray_ISNOTSWAPPED(x)
-            or cnp.PyArray_DIM(x, axis) == 1):
+    cdef int i
+    if cnp.PyArray_SIZE(x) > _most_few or not cnp.PyArray_ISNOTSWAPPED(x):
         return None
-    if cnp.PyArray_ISFARRAY_RO(x):
-        result = _direct(operation, cnp.PyArray_Transpose(x, NULL), ndim - 1 - axis, keepdim, None)
-        return None if result is None else cnp.PyArray_Transpose(result, NULL)
-    for i in range(ndim):
+    for i in range(cnp.PyArray_NDIM(x)):
         if cnp.PyArray_DIM(x, i) > 1:
             step = cnp.PyArray_STRIDE(x, i)
             step = step if step >= 0 else -step
             if step > last:
                 return None
             last = step
-    y = cnp.PyArray_EMPTY(ndim, cnp.PyArray_DIMS(x), cnp.PyArray_TYPE(x), 0)
+    copy = cnp.PyArray_EMPTY(cnp.PyArray_NDIM(x), cnp.PyArray_DIMS(x), cnp.PyArray_TYPE(x), 0)
     callers = fpenv_enter()
     try:
-        cnp.PyArray_CopyInto(y, x)
+        cnp.PyArray_CopyInto(copy, x)
     finally:
         fpenv_leave(callers)
+    return copy
+
+
+cdef bint is_turned(cnp.ndarray x) noexcept:
+    """Whether these are few elements that lie in Fortran's order: transposed, they need no copy."""
+    return cnp.PyArray_SIZE(x) <= _most_few and cnp.PyArray_ISFARRAY_RO(x)
+
+
+cdef object _few(fs_operation operation, cnp.ndarray x, int axis, bint keepdim):
+    """The result of few elements in other strides, in their order of memory; else None."""
+    if cnp.PyArray_DIM(x, axis) == 1:  # `_layout` puts it elsewhere
+        return None
+    if is_turned(x):
+        axis = cnp.PyArray_NDIM(x) - 1 - axis
+        result = _direct(operation, cnp.PyArray_Transpose(x, NULL), axis, keepdim, None)
+        return None if result is None else cnp.PyArray_Transpose(result, NULL)
+    y = packed(x)
+    if y is None:
+        return None
     return _direct(operation, y, axis, keepdim, None if operation == FS_LOGSUMEXP else y)
 
 

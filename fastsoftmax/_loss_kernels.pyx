@@ -13,7 +13,7 @@ from cpython.unicode cimport PyUnicode_CheckExact
 from libc.math cimport NAN
 from libc.stdint cimport int64_t
 
-from fastsoftmax._core cimport next_sample, overlap, table, type_of
+from fastsoftmax._core cimport next_sample, overlap, packed, table, type_of
 from fastsoftmax._kernels cimport FS_BF16, FS_F16, FS_F64, fpenv_enter, fpenv_leave, fs_fpenv
 
 import numpy as np
@@ -310,6 +310,9 @@ def direct_gradient(
     cdef object logits, scale = _as_number(grad_output)
     if scale is None:
         return None
+    if (out is None and cnp.PyArray_CheckExact(input) and type_of(input) >= 0
+            and not cnp.PyArray_ISCARRAY_RO(input)):
+        input = packed(input)  # or None, which is refused below
     weight, target, logits = _as_weights(weight), _as_classes(target), input
     if _is_row(input):
         logits, target = _as_sample(input, target)

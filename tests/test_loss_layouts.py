@@ -270,6 +270,18 @@ def test_one_sample_and_classes_in_lists_go_straight_too(dtype):
             assert _loss_kernels.direct_gradient(1.0, *direct[:-1], None) is not None
 
 
+def test_gradients_of_few_logits_that_lie_apart_go_straight_too():
+    x, t = problem("float32", (6, 8))
+    for apart in (x[::-1], x[::2], x[:, ::2], x[:, ::-1], x[:, 3:]):
+        direct = apart, t[: len(apart)] % 3, None, -100, "mean", 0.0
+        found = _loss_kernels.direct_gradient(1.0, *direct, None)
+        with by_blocks():
+            wanted = F.cross_entropy_backward(1.0, *direct[:2])
+        assert same_bits(found, wanted)
+        assert found.strides == wanted.strides
+    assert _loss_kernels.direct_gradient(1.0, x.T, t[:8] % 6, *direct[2:], None) is None
+
+
 @pytest.mark.parametrize("shape", [(7,), (5, 7)])
 def test_what_looks_like_classes_and_is_not_is_refused(shape):
     x, _ = problem("float32", shape)

@@ -241,7 +241,7 @@ def test_in_place(op, dtype):
 
 
 THREADS = """
-import hashlib, sys
+import sys
 import numpy as np
 import fastsoftmax
 import fastsoftmax.functional as F
@@ -261,12 +261,13 @@ for dtype in ("float32", "float64"):
         for op in ("softmax", "log_softmax", "softmin", "logsumexp"):
             # (the sign of log_softmax's NaN depends on whether rows before it could be read once)
             for given in (x,) if op == "log_softmax" else (x, spoiled):
-                found = set()
-                for threads in (1, 2, 3, 4):
+                first = None
+                for threads in (1, 2, 3):
                     with fastsoftmax.num_threads(threads):
                         assert fastsoftmax.get_num_threads() == (threads if parallel else 1)
-                        found.add(hashlib.sha256(getattr(F, op)(given, dim).tobytes()).hexdigest())
-                assert len(found) == 1, (dtype, shape, dim, op)
+                        found = getattr(F, op)(given, dim).view(dtype.replace("float", "uint"))
+                    first = found if first is None else first
+                    assert np.array_equal(found, first), (dtype, shape, dim, op)
 print("the same")
 """
 

@@ -67,8 +67,8 @@ endef
 valgrind: ## the kernels under valgrind's memcheck, scratch memory unwritten before each call: hours
 	$(call valgrind,all)
 
-valgrind-quick: ## the same on few lengths
-	$(call valgrind,all few)
+valgrind-quick: ## the same of its best target alone, on few lengths
+	$(call valgrind,$$($$check build/ctest/test_kernels targets | head -1) few)
 
 clang: ## the kernels as clang builds them, without a warning, on every target of this CPU
 	$(call clang,)
