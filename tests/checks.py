@@ -1,5 +1,7 @@
 """What every test says of a result: within its bound, or bit for bit another one."""
 
+import contextlib
+
 import numpy as np
 
 import fastsoftmax.functional as F
@@ -7,7 +9,16 @@ from bounds import bound
 from fastsoftmax import _core
 from oracle import OPS, error_ulp, exact
 
-__all__ = ["FLOATS", "OPS", "assert_exact", "bits", "call", "each_isa", "same_bits"]
+__all__ = [
+    "FLOATS",
+    "OPS",
+    "assert_exact",
+    "bits",
+    "call",
+    "each_isa",
+    "same_bits",
+    "taken_for_few",
+]
 
 FLOATS = ("float32", "float64")
 
@@ -23,6 +34,16 @@ def each_isa():
             yield name
         finally:
             _core._use_isa(former)
+
+
+@contextlib.contextmanager
+def taken_for_few(elements=_core._SMALL):
+    """As if so many elements were few, whatever a fixture of the module says."""
+    former = _core._use_few(elements)
+    try:
+        yield
+    finally:
+        _core._use_few(former)
 
 
 def call(op, x, dim=-1, **keywords):

@@ -9,7 +9,7 @@ import pytest
 import fastsoftmax.functional as F
 import inputs
 import oracle
-from checks import FLOATS, OPS, assert_exact, call, same_bits
+from checks import FLOATS, OPS, assert_exact, call, same_bits, taken_for_few
 from fastsoftmax import _core, _layout
 
 pytestmark = pytest.mark.usefixtures("isa")
@@ -266,11 +266,8 @@ def test_few_elements_have_the_bits_and_the_order_of_many(op, dtype):
                 calls += [(y, dim, {"dtype": np.float32}), (*of_int, {"dtype": np.float16})]
             for given, over, more in calls:
                 found = call(op, given, over, **more)
-                few = _core._use_few(0)
-                try:
+                with taken_for_few(0):
                     many = call(op, given, over, **more)
-                finally:
-                    _core._use_few(few)
                 assert same_bits(found, many)
                 assert found.strides == many.strides
 
