@@ -172,18 +172,17 @@ def _direct(int operation, object grad_output, object output, object dim, object
         return None
     if axis < 0:
         axis += ndim
-    if out is None and cnp.PyArray_DIM(y, axis) > 1:
-        if not cnp.PyArray_ISCARRAY_RO(y):
-            if is_turned(y) and is_turned(g):
-                result = _direct(operation, cnp.PyArray_Transpose(g, NULL),
-                                 cnp.PyArray_Transpose(y, NULL), ndim - 1 - axis, None)
-                return None if result is None else cnp.PyArray_Transpose(result, NULL)
-            output = packed(y)
-        if not cnp.PyArray_ISCARRAY_RO(g) and type_of(g) == type_of(y):
-            grad_output = packed(g)
-        if output is None or grad_output is None:
+    # (as _core's `_few` has it; where dim has one element `_gradients` may have another order)
+    if out is None and cnp.PyArray_DIM(y, axis) > 1 and type_of(g) == type_of(y):
+        if is_turned(y) and is_turned(g) and not cnp.PyArray_ISCARRAY_RO(y):
+            turned = _direct(operation, cnp.PyArray_Transpose(g, NULL),
+                             cnp.PyArray_Transpose(y, NULL), ndim - 1 - axis, None)
+            return None if turned is None else cnp.PyArray_Transpose(turned, NULL)
+        near_y = y if cnp.PyArray_ISCARRAY_RO(y) else packed(y)
+        near_g = g if cnp.PyArray_ISCARRAY_RO(g) else packed(g)
+        if near_y is None or near_g is None:
             return None
-        g, y = grad_output, output
+        g, y = near_g, near_y
     if not (cnp.PyArray_ISCARRAY_RO(y) and _alike(g, y)):
         return None
     if out is None:

@@ -79,7 +79,8 @@ cdef int _axes(object dim, int ndim, int *after) except -2:
 cdef object packed(cnp.ndarray x):
     """A contiguous copy of few elements in C's order with gaps, or backwards; None of any others.
 
-    Then `_layout` has a result of theirs in C's order too.
+    Steps that overlap, or are 0, are in that order too if none is longer than the one before. Then
+    `_layout` has a result of theirs in C's order too.
     """
     cdef cnp.npy_intp step, last = PTRDIFF_MAX
     cdef cnp.ndarray copy
@@ -110,24 +111,27 @@ cdef bint is_turned(cnp.ndarray x) noexcept:
 
 cdef object _few(fs_operation operation, cnp.ndarray x, int axis, bint keepdim):
     """The result of few elements in other strides, in their order of memory; else None."""
-    if cnp.PyArray_DIM(x, axis) == 1:  # `_layout` puts it elsewhere
+    if cnp.PyArray_DIM(x, axis) == 1:  # `_layout` may have another order where dim has one element
         return None
     if is_turned(x):
         axis = cnp.PyArray_NDIM(x) - 1 - axis
         result = _direct(operation, cnp.PyArray_Transpose(x, NULL), axis, keepdim, None)
         return None if result is None else cnp.PyArray_Transpose(result, NULL)
     y = packed(x)
-    if y is None:
-        return None
-    return _direct(operation, y, axis, keepdim, None if operation == FS_LOGSUMEXP else y)
+    return None if y is None else _of_copy(operation, y, axis, keepdim)
+
+
+cdef object _of_copy(fs_operation operation, cnp.ndarray copy, object dim, bint keepdim):
+    """The result of a copy of ours, in that very copy where it has room for it."""
+    return _direct(operation, copy, dim, keepdim, None if operation == FS_LOGSUMEXP else copy)
 
 
 cdef object _direct(fs_operation operation, object input, object dim, bint keepdim, object out):
     """The result for a contiguous array over one dimension, the common case; else None.
 
-    Of few elements over several dimensions side by side too, or in other strides. `out` is taken if
-    it is contiguous too and nothing speaks against it; else all is left to `apply`, which says
-    what.
+    Of few elements over several dimensions side by side too; or, over one and without `out`, in
+    other strides. `out` is taken if it is contiguous too and nothing speaks against it; else all is
+    left to `apply`, which says what.
     """
     cdef cnp.ndarray x, y
     cdef cnp.npy_intp shape[64]
@@ -209,21 +213,29 @@ cdef object _direct(fs_operation operation, object input, object dim, bint keepd
     return y
 
 
+cdef bint _is_plain(object dtype) except -1:
+    """Whether nobody notices that a dtype is looked at here first, and in `apply` again."""
+    return (dtype is None or isinstance(dtype, np.dtype)
+            or (type(dtype) is type and dtype in (np.float16, np.float32, np.float64, float)))
+
+
 cdef object _converted(
     fs_operation operation, object input, object dim, bint keepdim, object dtype
 ):
     """The result of few elements that NumPy converts first, to float64 or to `dtype`; else None."""
     cdef cnp.ndarray x, y
     cdef fs_fpenv callers
-    if not cnp.PyArray_CheckExact(input):
+    cdef int after
+    if not cnp.PyArray_CheckExact(input) or not _is_plain(dtype):
         return None
     x = input
-    if cnp.PyArray_SIZE(x) > _most_few or not cnp.PyArray_IS_C_CONTIGUOUS(x):
+    if (cnp.PyArray_SIZE(x) > _most_few or not cnp.PyArray_IS_C_CONTIGUOUS(x)
+            or _axes(dim, cnp.PyArray_NDIM(x), &after) < 0):
         return None
     try:
         name = _arguments.NAMES[<int> operation]
         target = _arguments.result_dtype(name, x.dtype, dtype)
-    except Exception:  # `apply` has it again, in its turn
+    except TypeError:  # `apply` says so, in its turn
         return None
     if target.char not in "efd" or (dtype is None and target == x.dtype):
         return None
@@ -234,7 +246,7 @@ cdef object _converted(
             cnp.PyArray_CopyInto(y, x)
         finally:
             fpenv_leave(callers)
-    return _direct(operation, y, dim, keepdim, None if operation == FS_LOGSUMEXP else y)
+    return _of_copy(operation, y, dim, keepdim)
 
 
 cdef object _at_once(

@@ -144,7 +144,7 @@ _own = threading.local()
 
 
 def _unseeded() -> np.random.Generator:
-    """This thread's."""
+    """The generator of the thread that calls."""
     generator = getattr(_own, "generator", None)
     if generator is None:
         generator = _own.generator = np.random.default_rng()

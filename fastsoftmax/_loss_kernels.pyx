@@ -110,16 +110,28 @@ cdef object _as_logits(object input):
 
 
 cdef object _as_integers(object target):
-    """An integer, or a list of them, as an array; all else as it is."""
-    if PyList_CheckExact(target):
-        if not target or not PyLong_CheckExact(target[0]):
+    """A Python or NumPy integer, or a list of Python's, as int64; all else as it is."""
+    cdef cnp.npy_intp count
+    cdef cnp.ndarray classes
+    cdef int64_t *place
+    cdef int overflow
+    if not PyList_CheckExact(target):
+        if PyLong_CheckExact(target) or isinstance(target, np.integer):
+            return np.asarray(target)
+        return target
+    count = len(target)
+    if count > SMALL:
+        return target
+    classes = cnp.PyArray_EMPTY(1, &count, cnp.NPY_INT64, 0)
+    place = <int64_t *> cnp.PyArray_DATA(classes)
+    for each in target:
+        if not PyLong_CheckExact(each):
             return target
-    elif not (PyLong_CheckExact(target) or isinstance(target, np.integer)):
-        return target
-    try:
-        return np.asarray(target)
-    except (OverflowError, ValueError):  # `_losses` has the words for it
-        return target
+        place[0] = PyLong_AsLongLongAndOverflow(each, &overflow)
+        if overflow:
+            return target
+        place += 1
+    return classes
 
 
 cdef object _as_classes(object target):
@@ -158,7 +170,11 @@ cdef bint _is_row(object input) noexcept:
 
 
 cdef tuple _as_sample(object row, object target):
-    """Such logits as (1, C), and their target with them."""
+    """Such logits as (1, C), and their target with them: a class (1,), or probabilities (1, C).
+
+    A class of shape (1,) has it already. Where C is 1 it has that of the logits, and is refused as
+    probabilities that are integers, here as by `_losses`.
+    """
     cdef cnp.ndarray x = row, t
     if cnp.PyArray_CheckExact(target):
         t = target
@@ -264,8 +280,8 @@ def direct_loss(
                      &job):
         return None
     type = cnp.PyArray_TYPE(<cnp.ndarray> input)
-    each = reduction == "none" and not is_row  # whose sum is its only loss
-    if each:
+    each = reduction == "none"
+    if each and not is_row:
         ndim = cnp.PyArray_NDIM(<cnp.ndarray> input) - 1
         for axis in range(ndim):
             dims[axis] = cnp.PyArray_DIM(<cnp.ndarray> input, axis + (axis > 0))

@@ -5,6 +5,7 @@ import gc
 import numpy as np
 import pytest
 
+import fastsoftmax.functional as F
 import floating_point as fp
 import inputs
 import public
@@ -49,6 +50,18 @@ def test_the_mode_of_the_caller_does_not_matter(op, dtype, mode):
         assert before == fp.BITS[mode]
         assert after == before
         assert same_bits(found, wanted), (shape, dim)
+
+
+@needs_registers
+def test_probabilities_in_a_list_are_converted_in_our_mode():
+    x, tiny = np.array([1.0, 2.0]), np.float32(1e-40)
+    wanted = F.cross_entropy(x, np.array([0, float(tiny)]))
+    assert wanted > 0
+    with fp.environment("flush", flags=0), np.errstate(all="raise"):
+        found = F.cross_entropy(x, [0, tiny])
+        flags = fp.flags()
+    assert found == wanted
+    assert not flags
 
 
 @pytest.fixture

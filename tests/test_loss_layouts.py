@@ -258,7 +258,7 @@ def test_one_sample_and_classes_in_lists_go_straight_too(dtype):
         for name, reduction in itertools.product(NAMES, ("mean", "sum", "none")):
             if (name == "nll_loss" and target is p) or (name, reduction) == (NAMES[2], "none"):
                 continue
-            for weight in (None, np.linspace(0, 2, 7)):
+            for weight in (None, np.linspace(0, 2, 7), np.repeat(-0.0, 7)):
                 more = {"weight": weight, "reduction": reduction}
                 found = call(name, logits, target, **more)
                 with by_blocks():
@@ -283,11 +283,27 @@ def test_gradients_of_few_logits_that_lie_apart_go_straight_too():
     assert _loss_kernels.direct_gradient(1.0, x.T, t[:8] % 6, *direct[2:], None) is None
 
 
+class OddOne:
+    """An element of a list that has a word of its own."""
+
+    def __array__(self, *arguments, **keywords):
+        raise KeyError("odd")
+
+
+def test_a_list_that_only_begins_with_an_integer_is_looked_at_in_its_turn():
+    x = np.array([1.0, 2.0])
+    with pytest.raises(ValueError, match="nonsense is not a valid value"):
+        F.cross_entropy(x, [0, OddOne()], reduction="nonsense")
+
+
 @pytest.mark.parametrize("shape", [(7,), (5, 7)])
 def test_what_looks_like_classes_and_is_not_is_refused(shape):
     x, _ = problem("float32", shape)
-    for target in ([7], [1, [2]], [0, None], [0, 2**64], [0, -(2**63) - 1], 7, 2**64, True, [1.0]):
-        with pytest.raises((IndexError, RuntimeError, TypeError, ValueError, OverflowError)) as now:
+    given = [7], [1, [2]], [0, None], [0, 2**64], [0, -(2**63) - 1], 7, 2**64, True, [1.0]
+    for target in (*given, [0, OddOne()]):
+        with pytest.raises(
+            (IndexError, RuntimeError, TypeError, ValueError, OverflowError, KeyError)
+        ) as now:
             F.cross_entropy(x, target)
         with by_blocks(), pytest.raises(now.type, match=re.escape(str(now.value))):
             F.cross_entropy(x, target)
@@ -472,7 +488,6 @@ LIMIT = 1024  # KiB
 
 SCRIPT = """
 import json
-import re
 import numpy as np
 import fastsoftmax.functional as F
 
