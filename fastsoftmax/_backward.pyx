@@ -5,14 +5,13 @@ The arrays come checked; what is contiguous goes straight to the kernels, the re
 """
 
 cimport numpy as cnp
-from cpython.long cimport PyLong_AsLongAndOverflow, PyLong_CheckExact
 from cpython.pyport cimport PY_SSIZE_T_MAX
 from cython.parallel cimport prange, threadid
 from libc.stdlib cimport free
 
 from fastsoftmax._core cimport (
-    SMALL, aligned, ceil_div, columns_of_tile, is_turned, overlap, packed, rows_of_tile, scratch,
-    table, type_of,
+    SMALL, aligned, axis_of, ceil_div, columns_of_tile, is_turned, overlap, packed, rows_of_tile,
+    scratch, table, type_of,
 )
 from fastsoftmax._kernels cimport (
     FS_BACKWARD_SCRATCH,
@@ -158,20 +157,15 @@ def _direct(int operation, object grad_output, object output, object dim, object
     cdef cnp.ndarray g, y, result
     cdef Job job
     cdef Py_ssize_t outer = 1, inner = 1, n, itemsize
-    cdef int ndim, i, overflow = 0
-    cdef long axis
+    cdef int ndim, axis, i
     if not (cnp.PyArray_CheckExact(grad_output) and cnp.PyArray_CheckExact(output)):
-        return None
-    if not PyLong_CheckExact(dim):
         return None
     g = <cnp.ndarray> grad_output
     y = <cnp.ndarray> output
     ndim = cnp.PyArray_NDIM(y)
-    axis = PyLong_AsLongAndOverflow(dim, &overflow)
-    if type_of(y) < 0 or overflow or not -ndim <= axis < ndim or cnp.PyArray_SIZE(y) == 0:
+    axis = axis_of(dim, ndim)
+    if type_of(y) < 0 or axis < 0 or cnp.PyArray_SIZE(y) == 0:
         return None
-    if axis < 0:
-        axis += ndim
     # (as _core's `_few` has it; where dim has one element `_gradients` may have another order)
     if out is None and cnp.PyArray_DIM(y, axis) > 1 and type_of(g) == type_of(y):
         if is_turned(y) and is_turned(g) and not cnp.PyArray_ISCARRAY_RO(y):

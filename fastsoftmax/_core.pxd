@@ -1,5 +1,6 @@
 # What the other compiled modules need of _core: the kernels in use and their names of types, where
-# rows and columns are cut, memory for a team, whether arrays overlap, and copies of few elements.
+# rows and columns are cut, memory for a team, whether arrays overlap, which dimension is meant, and
+# copies of few elements.
 
 cimport numpy as cnp
 
@@ -96,5 +97,6 @@ cdef int type_of(cnp.ndarray x) noexcept
 cdef void *scratch(int threads, Py_ssize_t size) except NULL
 cdef char *aligned(void *memory) noexcept nogil
 cdef bint overlap(cnp.ndarray x, cnp.ndarray y) noexcept
+cdef int axis_of(object dim, int ndim) except -2
 cdef object packed(cnp.ndarray x)
 cdef bint is_turned(cnp.ndarray x) noexcept

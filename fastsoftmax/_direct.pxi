@@ -48,7 +48,7 @@ cdef bint overlap(cnp.ndarray x, cnp.ndarray y) noexcept:
     return -cnp.PyArray_NBYTES(y) < distance < cnp.PyArray_NBYTES(x)
 
 
-cdef int _axis(object dim, int ndim) except -2:
+cdef int axis_of(object dim, int ndim) except -2:
     """A dimension counted from the first; -1 for what is none."""
     cdef int overflow = 0
     cdef long axis
@@ -64,11 +64,11 @@ cdef int _axes(object dim, int ndim, int *after) except -2:
     """The first of one dimension, or of several side by side in order; -1 for whatever else."""
     cdef int first = -1, axis
     if not PyTuple_CheckExact(dim):
-        first = _axis(dim, ndim)
+        first = axis_of(dim, ndim)
         after[0] = first + 1
         return first
     for each in dim:
-        axis = _axis(each, ndim)
+        axis = axis_of(each, ndim)
         if axis < 0 or (first >= 0 and axis != after[0]):
             return -1
         first = axis if first < 0 else first

@@ -35,11 +35,9 @@ def isa(request):
 @pytest.fixture(scope="module", params=["at once", "as large ones"])
 def small(request):
     """Small arrays as `_core` and `_layout` take them, and then as if they were large."""
-    former = _core._use_few(0), _layout.SMALL
-    if request.param == "as large ones":
-        _layout.SMALL = 0
-    else:
-        _core._use_few(former[0])
+    most = _core._SMALL if request.param == "at once" else 0
+    former = _core._use_few(most), _layout.SMALL
+    _layout.SMALL = most
     yield
     _core._use_few(former[0])
     _layout.SMALL = former[1]

@@ -42,7 +42,7 @@ def _key(argument):
     if isinstance(argument, dict):
         return tuple((name, _key(value)) for name, value in argument.items())
     if not isinstance(argument, np.ndarray):
-        return type(argument), argument
+        return type(argument), repr(argument)  # 0.0 equals -0.0
     numbers = np.ascontiguousarray(argument, argument.dtype.newbyteorder("="))
     return numbers.dtype.name, argument.shape, numbers.tobytes()
 
