@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastsoftmax import _arguments, _backward, _core, _layout, _loss_arguments, _reference_gradients
+from fastsoftmax import _arguments, _backward, _core, _layout, _loss_arguments
 from fastsoftmax._arguments import Array
 
 if TYPE_CHECKING:  # numpy.typing takes half a millisecond to import
@@ -187,6 +187,8 @@ def _apply(operation: int, grad_output: Any, output: Any, dim: Any, out: Any) ->
     if y.size:
         with np.errstate(all="ignore"), _core._DefaultEnvironment():
             if dtype.char == "g":
+                from fastsoftmax import _reference_gradients  # here: seldom wanted
+
                 result[...] = getattr(_reference_gradients, name)(g, y, dims)
             elif not _compute_in_place(operation, g, y, result, dims, order):
                 _compute_by_tiles(operation, g, y, result, dims, order)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import os
-import threading
 import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -140,21 +139,27 @@ def gumbel_softmax(
 
 
 # The generators without a seed, one for each thread: to seed one takes longer than a small sample.
-_own = threading.local()
+_own: Any = None
 
 
 def _unseeded() -> np.random.Generator:
     """The generator of the thread that calls."""
-    generator = getattr(_own, "generator", None)
-    if generator is None:
-        generator = _own.generator = np.random.default_rng()
+    global _own
+    own = _own
+    if own is None:
+        import threading  # here: it would be a tenth of the time to import us
+
+        own = _own = threading.local()
+    if not hasattr(own, "generator"):
+        own.generator = np.random.default_rng()
+    generator: np.random.Generator = own.generator
     return generator
 
 
 def _forget() -> None:
     """In a child process, which must not draw what its parent draws."""
     global _own
-    _own = threading.local()
+    _own = None
 
 
 if hasattr(os, "register_at_fork"):

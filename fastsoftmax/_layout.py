@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from fastsoftmax import _arguments, _carry, _core, _reference
+from fastsoftmax import _arguments, _carry, _core
 from fastsoftmax._arguments import LOGSUMEXP, NAMES, Array
 
 SOFTMAX, LOG_SOFTMAX, SOFTMIN = range(3)
@@ -198,6 +198,8 @@ def _by_reference(
     where: Array | None,
     target: np.dtype[Any],
 ) -> Array:
+    from fastsoftmax import _reference  # here: seldom wanted
+
     x = x.astype(target)
     function = getattr(_reference, NAMES[operation])
     options = {"keepdim": keepdim} if operation == LOGSUMEXP else {}
