@@ -72,7 +72,8 @@ cdef extern from "kernels.h" nogil:
         void (*put)(const double *, Py_ssize_t, void *) noexcept nogil
         int (*check_classes)(int64_t *, Py_ssize_t, int64_t, int64_t, Py_ssize_t *) noexcept nogil
         void (*class_losses)(const double *, const double *, const int64_t *, Py_ssize_t,
-                             double *, double *, double *) noexcept nogil
+                             double *) noexcept nogil
+        void (*sum)(const double *, Py_ssize_t, double *, double *) noexcept nogil
         void (*weigh)(const void *, const void *, const fs_lines *, const fs_wanted *,
                       const double *, double *) noexcept nogil
         void (*scaled)(const void *, void *, const fs_lines *, const double *,

@@ -48,7 +48,10 @@ cdef struct Job:
     bint picks  # x are log-probabilities: all that is wanted of them is one in a line
     int64_t ignore
     double keep
-    double weight_sum
+    # the classes' weights and the kernels of their type, or NULL
+    const char *weight
+    const fs_loss_kernels *of_weight
+    double weight_sum  # where there is smoothing
     fs_wanted wanted
 
 # A sum and what rounding it lost.
@@ -247,72 +250,78 @@ cdef Py_ssize_t _classes(
     return counted
 
 
+cdef void _weights(
+    const Job *job, const int64_t *classes, Py_ssize_t count, double *weights
+) noexcept nogil:
+    """The weight of each line's class, 0 of a negative one."""
+    cdef fs_lines lines = fs_lines(count, job.n, 0, 1, 0, 1, 0)  # all of them are the same line
+    job.of_weight.pick(job.weight, &lines, classes, weights)
+
+
+cdef Sum _sum(const Job *job, const double *values, Py_ssize_t count) noexcept nogil:
+    cdef Sum sum
+    job.kernels.sum(values, count, &sum.hi, &sum.lo)
+    return sum
+
+
 cdef bint _weigh_classes(const Job *job, double *total) noexcept nogil:
     """What the mean is divided by; whether no class is astray."""
     cdef int64_t classes[512]
-    cdef Py_ssize_t first, count, i, counted = 0, lines = job.samples * job.inner
+    cdef Py_ssize_t first, count, counted = 0, lines = job.samples * job.inner
+    cdef double weights[512]
     cdef bint astray = False
     cdef Sum weight = Sum(0, 0)
     for first in range(0, lines if job.p == NULL else 0, 512):
         count = min(<Py_ssize_t> 512, lines - first)
         counted += _classes(job, first, count, classes, &astray)
-        for i in range(count if job.wanted.weight != NULL else 0):
-            if classes[i] >= 0:
-                _add(&weight, job.wanted.weight[classes[i]])
+        if job.weight != NULL:
+            _weights(job, classes, count, weights)
+            _join(&weight, _sum(job, weights, count))
     if job.p != NULL:
         total[0] = lines
     else:
-        total[0] = counted if job.wanted.weight == NULL else _value(weight)
+        total[0] = counted if job.weight == NULL else _value(weight)
     return not astray
 
 
 cdef void _lose(const Job *job, Py_ssize_t number, Room room, Sums *sums) noexcept nogil:
     """The losses of one call's lines, written where they are wanted, and added to the sums."""
     cdef Py_ssize_t counted, i
-    cdef Sum loss
     cdef Call call = _call(job, number, room)
     cdef Py_ssize_t count = call.lines.count * call.lines.samples
-    if job.picks:
-        for i in range(2 * count):
-            room.parts[i] = -0.0  # a loss is what is left of them: minus what is picked
-    else:
+    if not job.picks:
         call.kernels.parts(call.x, &call.lines, room.parts, room.scratch)
     if job.p == NULL:
         counted = _classes(job, call.first, count, room.classes, &sums.astray)
         call.kernels.pick(call.x, &call.lines, room.classes, room.picked)
-    if not _is_spread(job) and job.wanted.weight == NULL:
-        job.kernels.class_losses(room.parts, room.picked, room.classes, count, room.values,
-                                 &loss.hi, &loss.lo)
-        _join(&sums.loss, loss)
-        _add(&sums.weight, counted)
-    else:
-        _add_weighed(job, &call, room, sums)
+        call.kernels.class_losses(room.parts, room.picked, room.classes, count, room.values)
+        if job.weight == NULL:
+            _add(&sums.weight, counted)
+            for i in range(count if job.keep != 1 else 0):
+                room.values[i] *= job.keep
+        else:
+            _weights(job, room.classes, count, room.picked)
+            _join(&sums.weight, _sum(job, room.picked, count))
+            for i in range(count):
+                room.values[i] *= room.picked[i] * job.keep
+    if _is_spread(job):
+        _spread(job, &call, room)
+    _join(&sums.loss, _sum(job, room.values, count))
     if job.losses != NULL:
         job.kernels.put(room.values, count, job.losses + call.first * job.itemsize)
 
 
-cdef void _add_weighed(const Job *job, const Call *call, Room room, Sums *sums) noexcept nogil:
-    """Losses with weights, smoothing or probabilities, to room.values and to the sums."""
-    cdef Sums here = sums[0]  # in registers: stores through a pointer would be waited for
-    cdef bint spread = _is_spread(job)
+cdef void _spread(const Job *job, const Call *call, Room room) noexcept nogil:
+    """Losses of all classes, to room.values: by probabilities, or what smoothing adds to them."""
     cdef Py_ssize_t i
-    cdef double w, loss
-    if spread:
-        call.kernels.weigh(call.x, call.p, &call.lines, &job.wanted, room.parts, room.sums)
+    cdef double loss
+    call.kernels.weigh(call.x, call.p, &call.lines, &job.wanted, room.parts, room.sums)
     for i in range(call.lines.count * call.lines.samples):
-        if job.p == NULL and room.classes[i] < 0:
-            room.values[i] = 0
-            continue
-        loss = -0.0  # adds nothing, not even a sign
-        if spread:
-            loss = room.sums[2 * i] + room.sums[2 * i + 1] * room.parts[2 * i + 1]
-        if job.p == NULL:
-            w = 1 if job.wanted.weight == NULL else job.wanted.weight[room.classes[i]]
-            _add(&here.weight, w)
-            loss += (w * job.keep) * ((room.parts[2 * i] - room.picked[i]) + room.parts[2 * i + 1])
-        room.values[i] = loss
-        _add(&here.loss, loss)
-    sums[0] = here
+        loss = room.sums[2 * i] + room.sums[2 * i + 1] * room.parts[2 * i + 1]
+        if job.p != NULL:
+            room.values[i] = loss
+        elif room.classes[i] >= 0:
+            room.values[i] += loss
 
 
 cdef void _derive(const Job *job, Py_ssize_t number, Room room) noexcept nogil:
@@ -321,22 +330,21 @@ cdef void _derive(const Job *job, Py_ssize_t number, Room room) noexcept nogil:
     cdef bint spread = _is_spread(job)
     cdef bint astray = False
     cdef Py_ssize_t i
-    cdef double w, total
+    cdef double total
     if job.p != NULL:
         for i in range(2 * call.lines.count):
             room.parts[i] = 0
         call.kernels.weigh(call.x, call.p, &call.lines, &job.wanted, room.parts, room.sums)
     else:
         _classes(job, call.first, call.lines.count, room.classes, &astray)
+        if job.weight != NULL:
+            _weights(job, room.classes, call.lines.count, room.picked)
     for i in range(call.lines.count):
         room.values[i] = job.one_scale if job.scale == NULL else job.scale[call.first + i]
         if job.p != NULL:
             total = room.sums[2 * i + 1]
         else:
-            w = 1
-            if job.wanted.weight != NULL and room.classes[i] >= 0:
-                w = job.wanted.weight[room.classes[i]]
-            total = w * job.keep
+            total = job.keep if job.weight == NULL else room.picked[i] * job.keep
             if spread:
                 total += job.weight_sum * job.wanted.share
         room.sums[i] = room.values[i] * total
@@ -435,9 +443,11 @@ cdef int _run(Job *job, Sums *total, int threads) except -1:
 
 cdef void _tile(const Job *job, Py_ssize_t tile, Room room, Sums *sums) noexcept nogil:
     """The calls of one tile, in the default floating-point environment."""
-    cdef Py_ssize_t call
+    cdef Py_ssize_t call, i
     cdef fs_fpenv callers = fpenv_enter()
     sums[0] = Sums(Sum(0, 0), Sum(0, 0), False)
+    for i in range(2 * job.width * job.group if job.picks else 0):
+        room.parts[i] = -0.0  # a loss is what is left of them: minus what is picked
     for call in range(tile * job.together, min(job.calls, (tile + 1) * job.together)):
         if job.out == NULL:
             _lose(job, call, room, sums)

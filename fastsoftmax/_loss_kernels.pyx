@@ -50,11 +50,14 @@ cdef Job _job(cnp.ndarray x, object weight, double label_smoothing):
     job.keep = 1 - label_smoothing
     job.wanted.keep = job.keep
     job.wanted.share = label_smoothing / job.n
-    job.wanted.weight = NULL
+    job.weight, job.of_weight, job.wanted.weight = NULL, NULL, NULL
     job.weight_sum = job.n
     if weight is not None:
         w = weight
-        job.wanted.weight = <const double *> cnp.PyArray_DATA(w)
+        job.weight = <const char *> cnp.PyArray_DATA(w)
+        job.of_weight = &table().losses[type_of(w)]
+        if cnp.PyArray_TYPE(w) == cnp.NPY_DOUBLE:
+            job.wanted.weight = <const double *> job.weight
         job.weight_sum = _sum_of(weight) if label_smoothing else 0
     return job
 
@@ -74,16 +77,23 @@ cdef bint _are_weights(object weight, Py_ssize_t n) except -1:
         cnp.PyArray_CheckExact(weight)
         and cnp.PyArray_NDIM(<cnp.ndarray> weight) == 1
         and cnp.PyArray_DIM(<cnp.ndarray> weight, 0) == n
-        and cnp.PyArray_TYPE(<cnp.ndarray> weight) == cnp.NPY_DOUBLE
+        and type_of(<cnp.ndarray> weight) >= 0
         and cnp.PyArray_ISCARRAY_RO(<cnp.ndarray> weight)
     )
 
 
-cdef object _as_weights(object weight):
-    """Weights of a narrower type as float64, subnormal ones too."""
+cdef object _as_weights(object weight, object target, object label_smoothing):
+    """Weights of a narrower type as float64, subnormal ones too.
+
+    As they are where only those of the lines' classes count: these are widened as they are met.
+    """
     cdef fs_fpenv callers
     cdef int type = type_of(weight) if cnp.PyArray_CheckExact(weight) else -1
     if type < 0 or type == FS_F64:
+        return weight
+    if (cnp.PyArray_CheckExact(target) and cnp.PyArray_TYPE(<cnp.ndarray> target) == cnp.NPY_INT64
+            and PyFloat_CheckExact(label_smoothing) and PyFloat_AS_DOUBLE(label_smoothing) == 0
+            and cnp.PyArray_ISCARRAY_RO(<cnp.ndarray> weight)):
         return weight
     callers = fpenv_enter()
     try:
@@ -272,7 +282,8 @@ def direct_loss(
     cdef double value, weights
     cdef bint mean, each, is_row
     cdef int type, axis, ndim = 0
-    input, weight, target = _as_logits(input), _as_weights(weight), _as_classes(target)
+    input, target = _as_logits(input), _as_classes(target)
+    weight = _as_weights(weight, target, label_smoothing)
     is_row = _is_row(input)
     if is_row:
         input, target = _as_sample(input, target)
@@ -329,7 +340,8 @@ def direct_gradient(
     if (out is None and cnp.PyArray_CheckExact(input) and type_of(input) >= 0
             and not cnp.PyArray_ISCARRAY_RO(input)):
         input = packed(input)  # or None, which is refused below
-    weight, target, logits = _as_weights(weight), _as_classes(target), input
+    target, logits = _as_classes(target), input
+    weight = _as_weights(weight, target, label_smoothing)
     if _is_row(input):
         logits, target = _as_sample(input, target)
     if not _directly(logits, target, weight, ignore_index, reduction, label_smoothing, True, &job):

@@ -137,9 +137,11 @@ typedef struct {
     /* Classes that are `ignore` become negative, and so do those outside of 0 to n - 1. *counted: how many are
      * neither. 1 if one is outside and not `ignore`, else 0. */
     int (*check_classes)(int64_t *classes, ptrdiff_t count, int64_t n, int64_t ignore, ptrdiff_t *counted);
-    /* a loss a line, from its parts and what was picked, 0 where its class is negative; their sum as hi + lo */
+    /* a loss a line, from its parts and what was picked, 0 where its class is negative */
     void (*class_losses)(const double *parts, const double *picked, const int64_t *classes, ptrdiff_t count,
-                         double *losses, double *hi, double *lo);
+                         double *losses);
+    /* the sum of some values as hi + lo */
+    void (*sum)(const double *values, ptrdiff_t count, double *hi, double *lo);
 
     /* The following are NULL for FS_F16 and FS_BF16, whose lines are widened first. */
 

@@ -149,7 +149,7 @@ enum { FEW_GRADIENT_LINES = 24, BACKWARD_STRIP = 256 * 1024, BACKWARD_COLUMNS = 
      [FS_F16] = KERNELS(NAME, f16),                                                                                  \
      [FS_BF16] = KERNELS(NAME, bf16)}
 
-#define LOSSES(TYPE) fs_parts_##TYPE, fs_pick_##TYPE, fs_put_##TYPE, fs_check_classes, fs_class_losses
+#define LOSSES(TYPE) fs_parts_##TYPE, fs_pick_##TYPE, fs_put_##TYPE, fs_check_classes, fs_class_losses, fs_sum
 #define LOSSES_OF(TYPE)                                                                                              \
     {LOSSES(TYPE),                                                                                                   \
      fs_weigh_##TYPE,                                                                                                \

@@ -1,5 +1,5 @@
 /* The losses of lines with one class each, and their gradients there, from what the kernels of their element type
- * found (losses.h). Of float64, whatever the type of the logits; loops that the compiler vectorises. */
+ * found (losses.h). Of float64, whatever the type of the logits; loops that the compiler vectorises, but for sums. */
 #ifndef FS_CLASS_LOSSES_H
 #define FS_CLASS_LOSSES_H
 
@@ -17,22 +17,32 @@ static int fs_check_classes(int64_t *classes, ptrdiff_t count, int64_t n, int64_
     return astray != 0;
 }
 
-/* loss = (maximum - picked) + tail, 0 for a negative class; and their sum, to *hi and *lo, exactly but for the
- * rounding of what its additions lose. Types: float64. Max error: an ULP for each of the two additions, of terms that
- * are not negative. NaN and inf as IEEE arithmetic has them, in *lo without meaning where *hi is not finite. */
+/* loss = (maximum - picked) + tail, 0 for a negative class. Types: float64. Max error: an ULP for each of the two
+ * additions, of terms that are not negative. NaN and inf as IEEE arithmetic has them. */
 static void fs_class_losses(const double *parts, const double *picked, const int64_t *classes, ptrdiff_t count,
-                            double *losses, double *hi, double *lo) {
+                            double *losses) {
     const fs_fpenv callers = fpenv_enter();
     for (ptrdiff_t i = 0; i < count; i++) {
         const double loss = (parts[2 * i] - picked[i]) + parts[2 * i + 1];
         losses[i] = classes[i] < 0 ? 0 : loss;
     }
-    turns sums = {{0}, {0}};
-    ptrdiff_t i = 0;
-    for (; i + TURNS <= count; i += TURNS)
-        for (int k = 0; k < TURNS; k++) add_exactly(&sums.hi[k], &sums.lo[k], losses[i + k]);
-    for (int k = 0; i < count; i++, k++) add_exactly(&sums.hi[k], &sums.lo[k], losses[i]);
-    turns_join(&sums, hi, lo);
+    fpenv_leave(callers);
+}
+
+/* The sum of some numbers, to *hi and *lo, exactly but for the rounding of what its additions lose. Types: float64.
+ * NaN and inf as IEEE arithmetic has them, in *lo without meaning where *hi is not finite. 0 of none. */
+static void fs_sum(const double *values, ptrdiff_t count, double *hi, double *lo) {
+    const fs_fpenv callers = fpenv_enter();
+    v_f64 his = set1_f64(0), los = his;
+    for (ptrdiff_t i = 0; i < count; i += LANES_f64) {
+        double last[LANES_f64] = {0};
+        const int whole = count - i >= LANES_f64;
+        if (!whole) memcpy(last, values + i, (size_t)(count - i) * sizeof *last);
+        const pair_f64 sum = two_sum_f64(his, load_f64(whole ? values + i : last));
+        his = sum.hi;
+        los = add_f64(los, sum.lo);
+    }
+    join_lanes_f64(his, los, hi, lo);
     fpenv_leave(callers);
 }
 

@@ -102,10 +102,12 @@ static void S(fs_parts)(const void *x, const fs_lines *lines, double *parts, voi
  * would have it widened to 0.) */
 static void S(fs_pick)(const void *from, const fs_lines *lines, const int64_t *classes, double *picked) {
     const fs_fpenv callers = fpenv_enter();
-    const S(elem) *x = from;
-    for (ptrdiff_t sample = 0; sample < lines->samples; sample++, x += lines->apart)
-        for (ptrdiff_t i = 0; i < lines->count; i++, classes++, picked++)
-            *picked = *classes < 0 ? 0 : (double)S(widen_one)(x[i * lines->stride + *classes * lines->step]);
+    const ptrdiff_t count = lines->count, stride = lines->stride, step = lines->step;
+    for (ptrdiff_t sample = 0; sample < lines->samples; sample++) {
+        const S(elem) *x = (const S(elem) *)from + sample * lines->apart;
+        for (ptrdiff_t i = 0; i < count; i++, x += stride, classes++, picked++)
+            *picked = *classes < 0 ? 0 : (double)S(widen_one)(x[*classes * step]);
+    }
     fpenv_leave(callers);
 }
 

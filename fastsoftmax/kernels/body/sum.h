@@ -210,14 +210,21 @@ static ALWAYS_INLINE double sum_of_lanes_f32(const sum_f32 *sum) {
     return add_lanes_f64(lane);
 }
 
-static ALWAYS_INLINE double sum_of_lanes_f64(const sum_f64 *sum) {
-    double hi[LANES_f64], lo[LANES_f64];
-    store_f64(hi, sum->hi[0]);
-    store_f64(lo, sum->lo[0]);
-    double error = add_lanes_f64(lo);
+/* The same as hi + lo. */
+static ALWAYS_INLINE void join_lanes_f64(v_f64 his, v_f64 los, double *hi, double *lo) {
+    double lane[LANES_f64];
+    store_f64(lane, los);
+    *lo = add_lanes_f64(lane);
+    store_f64(lane, his);
     for (int width = LANES_f64 / 2; width > 0; width /= 2)
-        for (int i = 0; i < width; i++) add_exactly(hi + i, &error, hi[i + width]);
-    return exact_sum(hi[0], error);
+        for (int i = 0; i < width; i++) add_exactly(lane + i, lo, lane[i + width]);
+    *hi = lane[0];
+}
+
+static ALWAYS_INLINE double sum_of_lanes_f64(const sum_f64 *sum) {
+    double hi, lo;
+    join_lanes_f64(sum->hi[0], sum->lo[0], &hi, &lo);
+    return exact_sum(hi, lo);
 }
 
 /* The sums of `count` rows, 0 for lanes past the first half that have none. One row alone has no others to be
@@ -272,20 +279,6 @@ static ALWAYS_INLINE double sum_low_f64(const sum_f64 *sum) {
     double lane[LANES_f64];
     store_f64(lane, sum->lo[0]);
     return lane[0];
-}
-
-/* Sums of float64 that the compiler vectorises: TURNS of them by turns, each with what its additions lost. */
-enum { TURNS = 8 };
-typedef struct {
-    double hi[TURNS], lo[TURNS];
-} turns;
-
-static ALWAYS_INLINE void turns_join(const turns *sums, double *hi, double *lo) {
-    *hi = *lo = 0;
-    for (int k = 0; k < TURNS; k++) {
-        add_exactly(hi, lo, sums->hi[k]);
-        *lo += sums->lo[k];
-    }
 }
 
 #endif
