@@ -12,12 +12,21 @@ typedef struct {
     v_f64 hi, lo;
 } factor_f64;
 
+/* A reciprocal r of float64 numbers, which must be in the range of float32 as r must, to about the nearest float32,
+ * and what is left: error = 1 - x * r, so that r + r * error is within 2**-45 of it. One division of float32 takes a
+ * third of the time of two of float64. */
+static ALWAYS_INLINE v_f32 near_reciprocal_f32(const v_f64 x[2], v_f64 error[2]) {
+    const v_f32 r = div_f32(set1_f32(1), narrow_f32(x[0], x[1]));
+    error[0] = fma_f64(neg_f64(x[0]), widen_low_f32(r), set1_f64(1));
+    error[1] = fma_f64(neg_f64(x[1]), widen_high_f32(r), set1_f64(1));
+    return r;
+}
+
 static ALWAYS_INLINE factor_f32 reciprocal_f32(const sum_f32 *sum) {
-    v_f64 low = div_f64(set1_f64(1), sum->hi[0]);
-    v_f64 high = div_f64(set1_f64(1), sum->hi[1]);
+    v_f64 error[2];
     factor_f32 factor;
-    factor.hi = narrow_f32(low, high);
-    factor.lo = narrow_f32(sub_f64(low, widen_low_f32(factor.hi)), sub_f64(high, widen_high_f32(factor.hi)));
+    factor.hi = near_reciprocal_f32(sum->hi, error);
+    factor.lo = mul_f32(factor.hi, narrow_f32(error[0], error[1]));
     return factor;
 }
 
@@ -34,8 +43,11 @@ static ALWAYS_INLINE factor_f64 reciprocal_f64(const sum_f64 *sum) {
 
 /* The same for numerator / sum, the numerators a lane each in float64. */
 static ALWAYS_INLINE factor_f32 quotient_f32(const double *numerator, const sum_f32 *sum) {
-    v_f64 low = div_f64(load_f64(numerator), sum->hi[0]);
-    v_f64 high = div_f64(load_f64(numerator + LANES_f64), sum->hi[1]);
+    v_f64 error[2];
+    const v_f32 r = near_reciprocal_f32(sum->hi, error);
+    const v_f64 r_low = widen_low_f32(r), r_high = widen_high_f32(r);
+    const v_f64 low = mul_f64(load_f64(numerator), fma_f64(r_low, error[0], r_low));
+    const v_f64 high = mul_f64(load_f64(numerator + LANES_f64), fma_f64(r_high, error[1], r_high));
     factor_f32 factor;
     factor.hi = narrow_f32(low, high);
     factor.lo = narrow_f32(sub_f64(low, widen_low_f32(factor.hi)), sub_f64(high, widen_high_f32(factor.hi)));

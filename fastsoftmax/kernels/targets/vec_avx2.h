@@ -52,6 +52,7 @@ typedef v_f64 m_f64;
 TWO(f32, add, _mm256_add_ps)
 TWO(f32, sub, _mm256_sub_ps)
 TWO(f32, mul, _mm256_mul_ps)
+TWO(f32, div, _mm256_div_ps)
 TWO(f32, max, _mm256_max_ps)     /* x > y ? x : y, so y where either is NaN */
 TWO(f32, min, _mm256_min_ps)     /* x < y ? x : y, so y where either is NaN */
 TWO(f32, keep, _mm256_and_ps)    /* mask, y: y where the mask is set, else 0 */

@@ -37,6 +37,7 @@ typedef __mmask8 m_f64;
 static ALWAYS_INLINE v_f32 add_f32(v_f32 x, v_f32 y) { return _mm512_add_ps(x, y); }
 static ALWAYS_INLINE v_f32 sub_f32(v_f32 x, v_f32 y) { return _mm512_sub_ps(x, y); }
 static ALWAYS_INLINE v_f32 mul_f32(v_f32 x, v_f32 y) { return _mm512_mul_ps(x, y); }
+static ALWAYS_INLINE v_f32 div_f32(v_f32 x, v_f32 y) { return _mm512_div_ps(x, y); }
 static ALWAYS_INLINE v_f64 add_f64(v_f64 x, v_f64 y) { return _mm512_add_pd(x, y); }
 static ALWAYS_INLINE v_f64 sub_f64(v_f64 x, v_f64 y) { return _mm512_sub_pd(x, y); }
 static ALWAYS_INLINE v_f64 mul_f64(v_f64 x, v_f64 y) { return _mm512_mul_pd(x, y); }

@@ -86,6 +86,7 @@ LANEWISE(f32, v, sub, (v_f32 x, v_f32 y), x.lane[i] - y.lane[i])
 LANEWISE(f64, v, sub, (v_f64 x, v_f64 y), x.lane[i] - y.lane[i])
 LANEWISE(f32, v, mul, (v_f32 x, v_f32 y), x.lane[i] * y.lane[i])
 LANEWISE(f64, v, mul, (v_f64 x, v_f64 y), x.lane[i] * y.lane[i])
+LANEWISE(f32, v, div, (v_f32 x, v_f32 y), x.lane[i] / y.lane[i])
 LANEWISE(f64, v, div, (v_f64 x, v_f64 y), x.lane[i] / y.lane[i])
 
 /* y where either is NaN */

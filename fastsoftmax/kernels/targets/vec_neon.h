@@ -67,6 +67,7 @@ EACH_Q(f32, v, sub, (v_f32 x, v_f32 y), vsubq_f32(x.q[i], y.q[i]))
 EACH_Q(f64, v, sub, (v_f64 x, v_f64 y), vsubq_f64(x.q[i], y.q[i]))
 EACH_Q(f32, v, mul, (v_f32 x, v_f32 y), vmulq_f32(x.q[i], y.q[i]))
 EACH_Q(f64, v, mul, (v_f64 x, v_f64 y), vmulq_f64(x.q[i], y.q[i]))
+EACH_Q(f32, v, div, (v_f32 x, v_f32 y), vdivq_f32(x.q[i], y.q[i]))
 EACH_Q(f64, v, div, (v_f64 x, v_f64 y), vdivq_f64(x.q[i], y.q[i]))
 
 /* x > y ? x : y, so y where either is NaN, as on x86; FMAX and FMAXNM have rules of their own */
