@@ -81,8 +81,8 @@ cdef extern from "kernels.h" nogil:
         void (*place)(void *, const fs_lines *, const int64_t *, const double *) noexcept nogil
         void (*subtract)(void *, const void *, const fs_lines *, const fs_wanted *,
                          const int64_t *, const double *) noexcept nogil
-        void (*class_gradients)(void *, const fs_lines *, const int64_t *, const double *,
-                                double *) noexcept nogil
+        Py_ssize_t (*class_gradients)(void *, const fs_lines *, const int64_t *, const double *,
+                                      double *) noexcept nogil
         void (*widen)(const void *, const fs_runs *, float *) noexcept nogil
         void (*narrow)(const float *, const fs_runs *, void *) noexcept nogil
 

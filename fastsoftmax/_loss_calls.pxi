@@ -330,7 +330,7 @@ cdef void _derive(const Job *job, Py_ssize_t number, Room room) noexcept nogil:
     cdef bint spread = _is_spread(job)
     cdef bint astray = False
     cdef Py_ssize_t i
-    cdef double total
+    cdef double shared = job.weight_sum * job.wanted.share if spread else 0
     if job.p != NULL:
         for i in range(2 * call.lines.count):
             room.parts[i] = 0
@@ -341,13 +341,15 @@ cdef void _derive(const Job *job, Py_ssize_t number, Room room) noexcept nogil:
             _weights(job, room.classes, call.lines.count, room.picked)
     for i in range(call.lines.count):
         room.values[i] = job.one_scale if job.scale == NULL else job.scale[call.first + i]
-        if job.p != NULL:
-            total = room.sums[2 * i + 1]
-        else:
-            total = job.keep if job.weight == NULL else room.picked[i] * job.keep
-            if spread:
-                total += job.weight_sum * job.wanted.share
-        room.sums[i] = room.values[i] * total
+    if job.p != NULL:
+        for i in range(call.lines.count):
+            room.sums[i] = room.values[i] * room.sums[2 * i + 1]
+    elif job.weight != NULL:
+        for i in range(call.lines.count):
+            room.sums[i] = room.values[i] * (room.picked[i] * job.keep + shared)
+    else:
+        for i in range(call.lines.count):
+            room.sums[i] = room.values[i] * (job.keep + shared)
     if spread:
         call.kernels.scaled(call.x, call.out, &call.lines, room.sums, room.scratch)
         call.kernels.subtract(call.out, call.p, &call.lines, &job.wanted,
@@ -367,13 +369,11 @@ cdef void _derive_of_classes(const Call *call, Room room) noexcept nogil:
     cdef const fs_loss_kernels *kernels = call.kernels
     cdef const fs_lines *lines = &call.lines
     cdef bint have_losses = call.x == call.out  # in place the logits are gone afterwards
-    cdef Py_ssize_t i, left = 0
+    cdef Py_ssize_t i, left
     if have_losses:
         _surprises(call, room, 0, lines.count)
     kernels.scaled(call.x, call.out, lines, room.sums, room.scratch)
-    kernels.class_gradients(call.out, lines, room.classes, room.sums, room.values)
-    for i in range(lines.count):
-        left += isnan(room.values[i])
+    left = kernels.class_gradients(call.out, lines, room.classes, room.sums, room.values)
     # one call for all is quicker than one each for many, or for columns
     if not have_losses and left and (lines.step != 1 or 4 * left > lines.count):
         _surprises(call, room, 0, lines.count)

@@ -158,8 +158,9 @@ typedef struct {
                      const double *scale);
     /* what `place` is to put into a gradient of losses with one class a line, y = scale * p: -scale * (1 - p) at the
      * class, with all of its digits, or NaN where y has not got them, as where 1 - p or the scale is tiny: the caller
-     * then takes it from the loss; 0 where there is no class. y has 0 there afterwards. */
-    void (*class_gradients)(void *y, const fs_lines *, const int64_t *classes, const double *scale, double *values);
+     * then takes it from the loss; 0 where there is no class. y has 0 there afterwards. Returns how many are NaN. */
+    ptrdiff_t (*class_gradients)(void *y, const fs_lines *, const int64_t *classes, const double *scale,
+                                 double *values);
 
     /* These are NULL for FS_F32 and FS_F64: to float32, exactly; and rounded to the nearest, ties to even. */
     void (*widen)(const void *x, const fs_runs *, float *wide);

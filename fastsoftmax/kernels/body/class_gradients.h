@@ -43,11 +43,12 @@ static ALWAYS_INLINE double S(take_own)(S(elem) *line, ptrdiff_t step, int64_t c
 
 /* As kernels.h has it. Types: S. Max error: that of y's elements, and an ULP of float64. Range: all; NaN for a line
  * that holds one. */
-static void S(fs_class_gradients)(void *to, const fs_lines *lines, const int64_t *classes, const double *scale,
-                                  double *values) {
+static ptrdiff_t S(fs_class_gradients)(void *to, const fs_lines *lines, const int64_t *classes, const double *scale,
+                                       double *values) {
     enum { W = S(LANES), SHORT = 8 };
     const fs_fpenv callers = fpenv_enter();
     const ptrdiff_t n = lines->n, step = lines->step, stride = lines->stride;
+    ptrdiff_t unknown = 0;
     for (ptrdiff_t first = 0; first < lines->count; first += W) {
         const ptrdiff_t count = lines->count - first < W ? lines->count - first : W;
         S(elem) *y = (S(elem) *)to + first * stride;
@@ -66,7 +67,11 @@ static void S(fs_class_gradients)(void *to, const fs_lines *lines, const int64_t
                 others[k] = S(long_total)(y + k * stride, n);
         }
         values_at_classes(own, others, scales, W, n, S(LEAST_OTHERS), S(MOST_SCALE), value);
-        for (ptrdiff_t k = 0; k < count; k++) values[first + k] = classes[first + k] < 0 ? 0 : value[k];
+        for (ptrdiff_t k = 0; k < count; k++) {
+            values[first + k] = classes[first + k] < 0 ? 0 : value[k];
+            unknown += isnan(values[first + k]) != 0;
+        }
     }
     fpenv_leave(callers);
+    return unknown;
 }

@@ -12,7 +12,7 @@ static NEVER_INLINE void S(scale_lines)(const S(elem) *x, S(elem) *y, const fs_l
 
 /* Whether scale / sum may be subnormal. */
 static ALWAYS_INLINE int S(is_small)(double scale, ptrdiff_t n) {
-    return scale != 0 && fabs(scale) < (double)n * S(SMALL_SCALE);
+    return (scale != 0) & (fabs(scale) < (double)n * S(SMALL_SCALE));
 }
 
 /* Types: S. Max error: 3 ULP (half an ULP more where a small scale, which is raised, makes results subnormal) for
