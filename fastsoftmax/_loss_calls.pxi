@@ -51,7 +51,7 @@ cdef struct Job:
     # the classes' weights and the kernels of their type, or NULL
     const char *weight
     const fs_loss_kernels *of_weight
-    double weight_sum  # where there is smoothing
+    double weight_sum  # of all classes, for smoothing
     fs_wanted wanted
 
 # A sum and what rounding it lost.
@@ -68,7 +68,7 @@ cdef struct Sums:
 # The memory of one thread: `width` times `group` numbers, or pairs, each.
 cdef struct Room:
     int64_t *classes
-    double *picked
+    double *picked  # of a line's class the logit, and after that the weight
     double *values
     double *parts
     double *sums
@@ -253,8 +253,9 @@ cdef Py_ssize_t _classes(
 cdef void _weights(
     const Job *job, const int64_t *classes, Py_ssize_t count, double *weights
 ) noexcept nogil:
-    """The weight of each line's class, 0 of a negative one."""
-    cdef fs_lines lines = fs_lines(count, job.n, 0, 1, 0, 1, 0)  # all of them are the same line
+    """The weight of each line's class, 0 of a negative one; by the kernels of the weights' type."""
+    cdef fs_lines lines = fs_lines(
+        count=count, n=job.n, stride=0, step=1, ahead=0, samples=1, apart=0)  # all in one table
     job.of_weight.pick(job.weight, &lines, classes, weights)
 
 

@@ -85,7 +85,8 @@ cdef bint _are_weights(object weight, Py_ssize_t n) except -1:
 cdef object _as_weights(object weight, object target, object label_smoothing):
     """Weights of a narrower type as float64, subnormal ones too.
 
-    As they are where only those of the lines' classes count: these are widened as they are met.
+    Those the kernels can take stay as they are where only those of the lines' classes count: these
+    are widened as they are met.
     """
     cdef fs_fpenv callers
     cdef int type = type_of(weight) if cnp.PyArray_CheckExact(weight) else -1
@@ -263,7 +264,8 @@ cdef bint _directly(
         job.target = <const int64_t *> cnp.PyArray_DATA(t)
         job.ignore = ignored
     job.picks = not of_logits
-    return True
+    # what all classes are weighed by is float64, or NULL: see _as_weights
+    return weight is None or job.wanted.weight != NULL or not _is_spread(job)
 
 
 def direct_loss(

@@ -27,6 +27,7 @@ so calls need no lock, with or without the GIL.
 import os
 import re
 
+from cpython.object cimport PyObject
 from cpython.pystate cimport PyThreadState_GetDict
 
 cdef extern from *:
@@ -86,13 +87,20 @@ if fs_watch_forks() != 0:
     raise MemoryError("no memory to watch for forks")
 
 
-cdef list _blocks():
-    """The counts of the `num_threads` blocks that this Python thread is in, the innermost last.
+cdef dict _own():
+    """CPython's dict for what extensions keep of this Python thread.
 
-    Kept in the dict that CPython has for what extensions keep of a thread: a `threading.local` asks
-    for `threading`, a tenth of the time that the import of this package takes.
+    `threading.local` would do, but importing `threading` would add a sixth to our own import.
     """
-    return (<dict>PyThreadState_GetDict()).setdefault("fastsoftmax.num_threads", [])
+    cdef PyObject *own = PyThreadState_GetDict()
+    if own == NULL:
+        raise MemoryError("no memory for what is kept of a thread")
+    return <dict> own
+
+
+cdef list _blocks():
+    """The counts of the `num_threads` blocks that this Python thread is in, the innermost last."""
+    return _own().setdefault("fastsoftmax.num_threads", [])
 
 
 def _asked_of_openmp(variable):
@@ -180,7 +188,7 @@ def _limit_and_reason():
         return 1, "built without OpenMP"
     if fs_forked():
         return 1, "forked after import: OpenMP's threads do not survive a fork"
-    blocks = _blocks()
+    cdef list blocks = _own().get("fastsoftmax.num_threads")
     if blocks:
         limit, reason = blocks[len(blocks) - 1], "num_threads() in this thread"
     elif fs_wanted():

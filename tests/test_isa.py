@@ -108,8 +108,8 @@ import numpy
 before = set(sys.modules)
 import fastsoftmax
 new = {name for name in set(sys.modules) - before if name.partition(".")[0] != "fastsoftmax"}
-made_by_cython = {name for name in new if "cyutility" in name or "cython_" in name}
-assert new - made_by_cython <= {"__future__"}, new  # not even `threading`: each is a millisecond
+made_by_cython = {name for name in new if "cyutility" in name or "cython_" in name}  # _cython_3_3_1
+assert new - made_by_cython <= {"__future__"}, new  # not even `threading`: a millisecond
 """
     done = run_python(script, options=("-W", "error"))
     assert (done.stdout, done.stderr) == ("", "")

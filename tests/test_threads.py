@@ -1,5 +1,6 @@
 """How many threads, who says so, and calls from many Python threads at once."""
 
+import importlib.util
 import itertools
 import sys
 import threading
@@ -17,6 +18,37 @@ needs_openmp = pytest.mark.skipif(
 
 def _threads_of(script, **environment):
     return int(run_python(script, environment=environment).stdout)
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("_testcapi") is None, reason="this Python has no module _testcapi"
+)
+def test_no_memory_for_what_is_kept_of_a_thread():
+    run_python(
+        """
+import _testcapi, _thread, time
+import fastsoftmax
+
+found = []
+
+def first_use():
+    kept = [{} for _ in range(500)]  # or CPython has one ready
+    _testcapi.set_nomemory(0, 0)
+    try:
+        fastsoftmax.get_num_threads()
+    except MemoryError:
+        error = "MemoryError"
+    finally:
+        _testcapi.remove_mem_hooks()
+    found.append(error)
+
+_thread.start_new_thread(first_use, ())  # a threading.Thread would have had its dict made
+deadline = time.monotonic() + 60
+while not found and time.monotonic() < deadline:
+    time.sleep(0.01)
+assert found == ["MemoryError"], found
+"""
+    )
 
 
 def test_the_context_lasts_as_long_as_its_block():

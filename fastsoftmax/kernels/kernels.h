@@ -108,7 +108,8 @@ typedef struct {
 /* Losses and their gradients work on lines of n elements: element c of line i is x[i * stride + c * step]. Lines are
  * rows (step is 1) or columns beside each other (stride is 1, step is not). `ahead`: as for columns. `parts` and
  * `pick` take `samples`, at least one, times so many columns, each sample `apart` elements further on, and what
- * belongs to their lines lies one after the other; rows are one sample, and the others take one. */
+ * belongs to their lines lies one after the other; rows are one sample, and the others take one. `pick` takes a
+ * stride of 0 too: one table for all lines, as the classes' weights are. */
 typedef struct {
     ptrdiff_t count, n, stride, step, ahead, samples, apart;
 } fs_lines;

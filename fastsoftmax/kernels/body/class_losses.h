@@ -1,5 +1,6 @@
 /* The losses of lines with one class each, and their gradients there, from what the kernels of their element type
- * found (losses.h). Of float64, whatever the type of the logits; loops that the compiler vectorises, but for sums. */
+ * found (losses.h). Of float64, whatever the type of the logits; but for the sum, loops that the compiler vectorises.
+ */
 #ifndef FS_CLASS_LOSSES_H
 #define FS_CLASS_LOSSES_H
 
@@ -29,8 +30,9 @@ static void fs_class_losses(const double *parts, const double *picked, const int
     fpenv_leave(callers);
 }
 
-/* The sum of some numbers, to *hi and *lo, exactly but for the rounding of what its additions lose. Types: float64.
- * NaN and inf as IEEE arithmetic has them, in *lo without meaning where *hi is not finite. 0 of none. */
+/* The sum of some numbers, to *hi and *lo, exactly but for the rounding of what its additions lose; in the same order
+ * on every target, which all have 8 lanes. Types: float64. NaN and inf: *hi as IEEE arithmetic has it, and *lo then
+ * means nothing. 0 of no numbers. */
 static void fs_sum(const double *values, ptrdiff_t count, double *hi, double *lo) {
     const fs_fpenv callers = fpenv_enter();
     v_f64 his = set1_f64(0), los = his;

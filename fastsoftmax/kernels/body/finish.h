@@ -12,9 +12,9 @@ typedef struct {
     v_f64 hi, lo;
 } factor_f64;
 
-/* A reciprocal r of float64 numbers, which must be in the range of float32 as r must, to about the nearest float32,
- * and what is left: error = 1 - x * r, so that r + r * error is within 2**-45 of it. One division of float32 takes a
- * third of the time of two of float64. */
+/* The reciprocals of float64 numbers: float32 ones, r, within an ULP, and what these lack: error = 1 - x * r, so that
+ * r + r * error is within 2**-45 of it. x and r must be normal as float32, which sums of exponentials are (see
+ * are_moderate below). One division of float32 takes a third of the time of two of float64. */
 static ALWAYS_INLINE v_f32 near_reciprocal_f32(const v_f64 x[2], v_f64 error[2]) {
     const v_f32 r = div_f32(set1_f32(1), narrow_f32(x[0], x[1]));
     error[0] = fma_f64(neg_f64(x[0]), widen_low_f32(r), set1_f64(1));
@@ -41,7 +41,7 @@ static ALWAYS_INLINE factor_f64 reciprocal_f64(const sum_f64 *sum) {
     return factor;
 }
 
-/* The same for numerator / sum, the numerators a lane each in float64. */
+/* Factors for numerator / sum, the numerators a lane each in float64. */
 static ALWAYS_INLINE factor_f32 quotient_f32(const double *numerator, const sum_f32 *sum) {
     v_f64 error[2];
     const v_f32 r = near_reciprocal_f32(sum->hi, error);

@@ -210,7 +210,7 @@ static ALWAYS_INLINE double sum_of_lanes_f32(const sum_f32 *sum) {
     return add_lanes_f64(lane);
 }
 
-/* The same as hi + lo. */
+/* The sum of all lanes of his + los, to *hi and *lo; what *lo is means nothing where *hi is not finite. */
 static ALWAYS_INLINE void join_lanes_f64(v_f64 his, v_f64 los, double *hi, double *lo) {
     double lane[LANES_f64];
     store_f64(lane, los);
