@@ -58,17 +58,10 @@ cdef Job _job(cnp.ndarray x, object weight, double label_smoothing):
         job.of_weight = &table().losses[type_of(w)]
         if cnp.PyArray_TYPE(w) == cnp.NPY_DOUBLE:
             job.wanted.weight = <const double *> job.weight
-        job.weight_sum = _sum_of(weight) if label_smoothing else 0
+        job.weight_sum = 0
+        if label_smoothing and job.wanted.weight != NULL:
+            job.weight_sum = _value(_sum(&job, job.wanted.weight, job.n))
     return job
-
-
-cdef double _sum_of(cnp.ndarray weight) noexcept:
-    cdef const double *w = <const double *> cnp.PyArray_DATA(weight)
-    cdef Sum sum = Sum(0, 0)
-    cdef Py_ssize_t i
-    for i in range(cnp.PyArray_SIZE(weight)):
-        _add(&sum, w[i])
-    return _value(sum)
 
 
 cdef bint _are_weights(object weight, Py_ssize_t n) except -1:
